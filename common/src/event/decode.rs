@@ -1,0 +1,463 @@
+//! From a Kafka message to a validated event.
+
+use std::borrow::Cow;
+
+use bson::oid::ObjectId;
+use jiter::{NumberAny, Peek};
+
+use super::reader::{Reader, parse_timestamp};
+use super::{
+    Action, Activity, Context, Data, Event, EventType, HealthCheck, Invalid, Location, MAX_CPU_PERCENT,
+    MAX_CUSTOM_DATA, MAX_CUSTOM_DEPTH, MAX_DURATION_MS, MAX_FEATURES, MAX_ID, MAX_LINE, MAX_MEMORY_MB, MAX_MESSAGE,
+    MAX_SIZE_BYTES, MAX_SOURCE, MAX_WORD, Metadata, Performance, Reason, Timestamp, ToolUsage, Usage,
+};
+
+type Result<T> = std::result::Result<T, Box<Invalid>>;
+
+/// A message as Kafka delivers it.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a, H> {
+    /// None is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Name and value of each header, in order.
+    pub headers: H,
+}
+
+/// Which of the two modes of the CloudEvents Kafka binding a message is in.
+#[derive(Default)]
+struct Envelope<'a> {
+    content_type: Option<&'a [u8]>,
+    specversion: Option<Cow<'a, str>>,
+    id: Option<Cow<'a, str>>,
+    source: Option<Cow<'a, str>>,
+    kind: Option<EventType>,
+    time: Option<Timestamp>,
+    data: Option<Data<'a>>,
+}
+
+impl<'a, H: Iterator<Item = (&'a str, Option<&'a [u8]>)>> Message<'a, H> {
+    /// Reads and validates the event. Whether its time is accepted now is for [`super::Accepted`] to say.
+    ///
+    /// # Errors
+    /// The first thing that does not fit.
+    pub fn decode(self) -> Result<Event<'a>> {
+        let mut envelope = Envelope::default();
+        let mut is_binary = false;
+        for (name, value) in self.headers {
+            if let Some(attribute) = name.strip_prefix("ce_") {
+                is_binary = true;
+                envelope.read_header(attribute, value).map_err(|invalid| invalid.within(&format!("header {name}")))?;
+            } else if name.eq_ignore_ascii_case("content-type") {
+                envelope.content_type = value;
+            }
+        }
+        let is_structured = match envelope.content_type {
+            Some(content_type) if starts_with_ignoring_case(content_type, b"application/cloudevents") => {
+                expect_content_type(content_type, &[b"application/cloudevents+json"])?;
+                true
+            }
+            Some(content_type) => {
+                expect_content_type(content_type, &[b"application/json"])?;
+                !is_binary
+            }
+            None => !is_binary,
+        };
+        let value = self
+            .value
+            .ok_or_else(|| Invalid::new(Reason::Tombstone, "the message is a tombstone, expected an event as JSON"))?;
+        if value.is_empty() {
+            return Err(Invalid::new(Reason::EmptyValue, "the value is empty, expected an event as JSON"));
+        }
+        let text = std::str::from_utf8(value).map_err(|error| {
+            Invalid::new(Reason::InvalidUtf8, format!("the value is not UTF-8 after byte {}", error.valid_up_to()))
+        })?;
+        if is_structured {
+            // Attributes of a structured event are those in its value alone.
+            envelope = Envelope::default();
+            envelope.read_structured(text)?;
+        } else {
+            let kind = envelope.kind.ok_or_else(|| missing("header ce_type"))?;
+            envelope.data = Some(read_whole(text, kind).map_err(|invalid| whole_or_within(invalid, "data"))?);
+        }
+        envelope.finish(if is_structured { "" } else { "header ce_" })
+    }
+}
+
+impl<'a> Envelope<'a> {
+    fn read_header(&mut self, attribute: &str, value: Option<&'a [u8]>) -> Result<()> {
+        if !matches!(attribute, "specversion" | "id" | "source" | "type" | "time") {
+            return Ok(());
+        }
+        let value = value.ok_or_else(|| Invalid::new(Reason::WrongType, "is null, expected a string"))?;
+        let text = std::str::from_utf8(value).map_err(|_| Invalid::new(Reason::InvalidUtf8, "is not UTF-8"))?;
+        match attribute {
+            "specversion" => set(&mut self.specversion, Cow::Borrowed(text)),
+            "id" => set(&mut self.id, bounded(text, MAX_ID)?),
+            "source" => set(&mut self.source, bounded(text, MAX_SOURCE)?),
+            "type" => set(&mut self.kind, parse_type(text)?),
+            _ => set(&mut self.time, parse_timestamp(text)?),
+        }
+    }
+
+    fn read_structured(&mut self, text: &'a str) -> Result<()> {
+        let mut reader = Reader::new(text);
+        if reader.peek().map_err(|invalid| whole_or_within(invalid, ""))? != Peek::Object {
+            // What is no JSON at all is said to be that first.
+            reader.skip()?;
+            reader.end()?;
+            return Err(Invalid::new(Reason::NotAnObject, "the value is JSON but not an object, expected an event"));
+        }
+        let mut later = None;
+        reader.object(|reader, name| match name {
+            "specversion" => set(&mut self.specversion, reader.any_text()?),
+            "id" => set(&mut self.id, reader.text(MAX_ID)?),
+            "source" => set(&mut self.source, reader.text(MAX_SOURCE)?),
+            "type" => set(&mut self.kind, parse_type(&reader.any_text()?)?),
+            "time" => set(&mut self.time, reader.timestamp()?),
+            "data" if later.is_some() || self.data.is_some() => Err(twice()),
+            "data" => match self.kind {
+                Some(kind) => set(&mut self.data, read_data(reader, kind)?),
+                None => set(&mut later, reader.skip()?),
+            },
+            "datacontenttype" => {
+                let content_type = reader.any_text()?;
+                expect_content_type(content_type.as_bytes(), &[b"application/json"])
+            }
+            // An extension attribute; its value is of no concern here.
+            _ => reader.skip().map(|_| ()),
+        })?;
+        reader.end()?;
+        if let (Some(text), Some(kind)) = (later, self.kind) {
+            self.data = Some(read_whole(text, kind).map_err(|invalid| whole_or_within(invalid, "data"))?);
+        }
+        Ok(())
+    }
+
+    /// `prefix` is what the names of attributes begin with in this mode.
+    fn finish(self, prefix: &str) -> Result<Event<'a>> {
+        let absent = |name: &str| missing(&format!("{prefix}{name}"));
+        let specversion = self.specversion.ok_or_else(|| absent("specversion"))?;
+        if specversion != "1.0" {
+            return Err(Invalid::at(
+                &format!("{prefix}specversion"),
+                Reason::UnsupportedFormat,
+                "expected the CloudEvents version 1.0",
+            ));
+        }
+        let id = self.id.ok_or_else(|| absent("id"))?;
+        let source = self.source.ok_or_else(|| absent("source"))?;
+        self.kind.ok_or_else(|| absent("type"))?;
+        let time = self.time.ok_or_else(|| absent("time"))?;
+        let data = self.data.ok_or_else(|| missing("data"))?;
+        Ok(Event { id, source, time, data })
+    }
+}
+
+fn read_whole(text: &str, kind: EventType) -> Result<Data<'_>> {
+    let mut reader = Reader::new(text);
+    let data = read_data(&mut reader, kind)?;
+    reader.end()?;
+    Ok(data)
+}
+
+fn read_data<'a>(reader: &mut Reader<'a>, kind: EventType) -> Result<Data<'a>> {
+    Ok(match kind {
+        EventType::ToolUsage => Data::ToolUsage(Box::new(read_tool_usage(reader)?)),
+        EventType::Activity => Data::Activity(Box::new(read_activity(reader)?)),
+        EventType::HealthCheck => Data::HealthCheck(read_health_check(reader)?),
+    })
+}
+
+fn read_tool_usage<'a>(reader: &mut Reader<'a>) -> Result<ToolUsage<'a>> {
+    let (mut user_id, mut tool_id, mut session_id) = (None, None, None);
+    let (mut usage, mut context, mut performance, mut metadata) = (None, None, None, None);
+    reader.object(|reader, name| match name {
+        "userId" => set(&mut user_id, reader.object_id()?),
+        "toolId" => set(&mut tool_id, reader.object_id()?),
+        "sessionId" => set(&mut session_id, reader.object_id()?),
+        "usage" => set(&mut usage, read_usage(reader)?),
+        "context" => set(&mut context, read_context(reader)?),
+        "performance" => set(&mut performance, read_performance(reader)?),
+        "metadata" => set(&mut metadata, read_metadata(reader)?),
+        _ => Err(unknown("userId, toolId, sessionId, usage, context, performance, metadata")),
+    })?;
+    Ok(ToolUsage {
+        user_id,
+        tool_id: required(tool_id, "toolId")?,
+        session_id: required(session_id, "sessionId")?,
+        usage: required(usage, "usage")?,
+        context,
+        performance,
+        metadata,
+    })
+}
+
+fn read_usage<'a>(reader: &mut Reader<'a>) -> Result<Usage<'a>> {
+    let (mut start_time, mut end_time, mut duration) = (None, None, None);
+    let (mut input_size, mut output_size, mut success, mut error_message) = (None, None, None, None);
+    reader.object(|reader, name| match name {
+        "startTime" => set(&mut start_time, reader.timestamp()?),
+        "endTime" => set(&mut end_time, reader.timestamp()?),
+        "duration" => set(&mut duration, reader.whole(MAX_DURATION_MS, "milliseconds")?),
+        "inputSize" => set(&mut input_size, reader.whole(MAX_SIZE_BYTES, "bytes")?),
+        "outputSize" => set(&mut output_size, reader.whole(MAX_SIZE_BYTES, "bytes")?),
+        "success" => set(&mut success, reader.bool()?),
+        "errorMessage" => set(&mut error_message, reader.text(MAX_MESSAGE)?),
+        _ => Err(unknown("startTime, endTime, duration, inputSize, outputSize, success, errorMessage")),
+    })?;
+    let start_time: Timestamp = required(start_time, "startTime")?;
+    let end_time: Timestamp = required(end_time, "endTime")?;
+    let length = end_time.millis() - start_time.millis();
+    if length < 0 {
+        return Err(Invalid::at(
+            "endTime",
+            Reason::EndBeforeStart,
+            format!("is {} ms before startTime, expected no earlier than it", -length),
+        ));
+    }
+    if length > MAX_DURATION_MS {
+        return Err(Invalid::at(
+            "endTime",
+            Reason::OutOfRange,
+            format!("is {length} ms after startTime, expected at most {MAX_DURATION_MS}"),
+        ));
+    }
+    Ok(Usage {
+        start_time,
+        end_time,
+        duration: required(duration, "duration")?,
+        input_size: required(input_size, "inputSize")?,
+        output_size: required(output_size, "outputSize")?,
+        success: required(success, "success")?,
+        error_message,
+    })
+}
+
+fn read_context<'a>(reader: &mut Reader<'a>) -> Result<Context<'a>> {
+    let mut context = Context::default();
+    reader.object(|reader, name| match name {
+        "userAgent" => set(&mut context.user_agent, reader.text(MAX_LINE)?),
+        "ipAddress" => set(&mut context.ip_address, reader.text(MAX_WORD)?),
+        "referrer" => set(&mut context.referrer, reader.text(MAX_LINE)?),
+        "location" => set(&mut context.location, read_location(reader)?),
+        _ => Err(unknown("userAgent, ipAddress, referrer, location")),
+    })?;
+    Ok(context)
+}
+
+fn read_location<'a>(reader: &mut Reader<'a>) -> Result<Location<'a>> {
+    let mut location = Location::default();
+    reader.object(|reader, name| match name {
+        "country" => set(&mut location.country, reader.text(MAX_WORD)?),
+        "region" => set(&mut location.region, reader.text(MAX_WORD)?),
+        "city" => set(&mut location.city, reader.text(MAX_WORD)?),
+        _ => Err(unknown("country, region, city")),
+    })?;
+    Ok(location)
+}
+
+fn read_performance(reader: &mut Reader<'_>) -> Result<Performance> {
+    let mut performance = Performance::default();
+    reader.object(|reader, name| match name {
+        "responseTime" => set(&mut performance.response_time, reader.decimal(MAX_DURATION_MS as f64, "milliseconds")?),
+        "memoryUsage" => set(&mut performance.memory_usage, reader.decimal(MAX_MEMORY_MB, "MB")?),
+        "cpuUsage" => set(&mut performance.cpu_usage, reader.decimal(MAX_CPU_PERCENT, "percent")?),
+        _ => Err(unknown("responseTime, memoryUsage, cpuUsage")),
+    })?;
+    Ok(performance)
+}
+
+fn read_metadata<'a>(reader: &mut Reader<'a>) -> Result<Metadata<'a>> {
+    let mut metadata = Metadata::default();
+    reader.object(|reader, name| match name {
+        "version" => set(&mut metadata.version, reader.text(MAX_WORD)?),
+        "features" => set(&mut metadata.features, read_features(reader)?),
+        "customData" => set(&mut metadata.custom_data, Cow::Borrowed(read_custom_data(reader)?)),
+        _ => Err(unknown("version, features, customData (free-form content goes into customData)")),
+    })?;
+    Ok(metadata)
+}
+
+fn read_features<'a>(reader: &mut Reader<'a>) -> Result<Vec<Cow<'a, str>>> {
+    let mut features = Vec::new();
+    reader.array(|reader, _| {
+        if features.len() == MAX_FEATURES {
+            return Err(Invalid::new(
+                Reason::WrongLength,
+                format!("is one too many, expected at most {MAX_FEATURES} features"),
+            ));
+        }
+        features.push(reader.text(MAX_WORD)?);
+        Ok(())
+    })?;
+    Ok(features)
+}
+
+fn read_custom_data<'a>(reader: &mut Reader<'a>) -> Result<&'a str> {
+    let text = reader.skip()?;
+    let length = text.len();
+    if length > MAX_CUSTOM_DATA {
+        return Err(Invalid::new(
+            Reason::WrongLength,
+            format!("has {length} bytes of JSON, expected at most {MAX_CUSTOM_DATA}"),
+        ));
+    }
+    check_custom_object(&mut Reader::new(text), 1)?;
+    Ok(text)
+}
+
+fn check_custom_value(reader: &mut Reader<'_>, depth: usize) -> Result<()> {
+    match reader.peek()? {
+        Peek::Object => check_custom_object(reader, depth + 1),
+        Peek::Array => {
+            check_custom_depth(depth + 1)?;
+            reader.array(|reader, _| check_custom_value(reader, depth + 1))
+        }
+        Peek::String => reader.any_text().map(|_| ()),
+        kind if kind.is_num() => match reader.any_number()? {
+            NumberAny::Float(value) if !value.is_finite() => {
+                Err(Invalid::new(Reason::OutOfRange, "is a number too large for a 64-bit floating-point number"))
+            }
+            _ => Ok(()),
+        },
+        _ => reader.skip().map(|_| ()),
+    }
+}
+
+fn check_custom_object(reader: &mut Reader<'_>, depth: usize) -> Result<()> {
+    check_custom_depth(depth)?;
+    let mut seen: Vec<String> = Vec::new();
+    reader.object(|reader, name| {
+        if name.is_empty() || name.starts_with('$') || name.contains('\0') {
+            return Err(Invalid::new(
+                Reason::InvalidKey,
+                "is a key that is empty, starts with $ or holds a NUL, expected one that does not",
+            ));
+        }
+        if seen.iter().any(|seen| seen == name) {
+            return Err(twice());
+        }
+        seen.push(name.to_owned());
+        check_custom_value(reader, depth)
+    })
+}
+
+fn check_custom_depth(depth: usize) -> Result<()> {
+    if depth > MAX_CUSTOM_DEPTH {
+        return Err(Invalid::new(Reason::TooDeep, format!("is nested more than {MAX_CUSTOM_DEPTH} levels deep")));
+    }
+    Ok(())
+}
+
+fn read_activity<'a>(reader: &mut Reader<'a>) -> Result<Activity<'a>> {
+    let (mut user_id, mut session_id, mut action, mut path, mut context) = (None, None, None, None, None);
+    reader.object(|reader, name| match name {
+        "userId" => set(&mut user_id, reader.object_id()?),
+        "sessionId" => set(&mut session_id, reader.object_id()?),
+        "action" => set(&mut action, parse_action(&reader.any_text()?)?),
+        "path" => set(&mut path, reader.text(MAX_LINE)?),
+        "context" => set(&mut context, read_context(reader)?),
+        _ => Err(unknown("userId, sessionId, action, path, context")),
+    })?;
+    let action = required(action, "action")?;
+    if action == Action::PageView && path.is_none() {
+        return Err(Invalid::at(
+            "path",
+            Reason::MissingField,
+            "is missing, expected the path of the page that was viewed",
+        ));
+    }
+    Ok(Activity { user_id, session_id, action, path, context })
+}
+
+fn read_health_check<'a>(reader: &mut Reader<'a>) -> Result<HealthCheck<'a>> {
+    let (mut tool_id, mut healthy, mut response_time, mut message) = (None, None, None, None);
+    reader.object(|reader, name| match name {
+        "toolId" => set(&mut tool_id, reader.object_id()?),
+        "healthy" => set(&mut healthy, reader.bool()?),
+        "responseTime" => set(&mut response_time, reader.decimal(MAX_DURATION_MS as f64, "milliseconds")?),
+        "message" => set(&mut message, reader.text(MAX_MESSAGE)?),
+        _ => Err(unknown("toolId, healthy, responseTime, message")),
+    })?;
+    let tool_id: ObjectId = required(tool_id, "toolId")?;
+    Ok(HealthCheck { tool_id, healthy: required(healthy, "healthy")?, response_time, message })
+}
+
+fn set<T>(slot: &mut Option<T>, value: T) -> Result<()> {
+    if slot.is_some() {
+        return Err(twice());
+    }
+    *slot = Some(value);
+    Ok(())
+}
+
+fn required<T>(slot: Option<T>, name: &str) -> Result<T> {
+    slot.ok_or_else(|| missing(name))
+}
+
+#[cold]
+fn missing(name: &str) -> Box<Invalid> {
+    Invalid::at(name, Reason::MissingField, "is missing, but required")
+}
+
+#[cold]
+fn twice() -> Box<Invalid> {
+    Invalid::new(Reason::DuplicateField, "is there twice, expected once")
+}
+
+#[cold]
+fn unknown(known: &str) -> Box<Invalid> {
+    Invalid::new(Reason::UnknownField, format!("is not a field of this event, expected one of {known}"))
+}
+
+fn bounded(text: &str, max: usize) -> Result<Cow<'_, str>> {
+    let length = text.chars().count();
+    if length == 0 || length > max {
+        return Err(Invalid::new(Reason::WrongLength, format!("has {length} characters, expected 1 to {max}")));
+    }
+    Ok(Cow::Borrowed(text))
+}
+
+fn parse_type(text: &str) -> Result<EventType> {
+    EventType::parse(text).ok_or_else(|| {
+        let known = EventType::ALL.map(EventType::as_str).join(", ");
+        Invalid::new(Reason::UnknownType, format!("is not a type of event that is known here, expected one of {known}"))
+    })
+}
+
+fn parse_action(text: &str) -> Result<Action> {
+    Action::ALL.iter().copied().find(|action| action.as_str() == text).ok_or_else(|| {
+        Invalid::new(
+            Reason::UnknownValue,
+            format!("is not a known action, expected one of {}", Action::NAMES.join(", ")),
+        )
+    })
+}
+
+/// What is wrong with a text as a whole (not JSON, not an object) stays said of the whole; the rest is inside `parent`.
+fn whole_or_within(invalid: Box<Invalid>, parent: &str) -> Box<Invalid> {
+    let of_the_whole = invalid.field.is_empty();
+    match invalid.reason {
+        Reason::InvalidJson if of_the_whole => Invalid::new(invalid.reason, format!("the value {}", invalid.problem)),
+        Reason::WrongType if of_the_whole && parent == "data" => invalid.within(parent),
+        _ if parent.is_empty() => invalid,
+        _ => invalid.within(parent),
+    }
+}
+
+fn starts_with_ignoring_case(text: &[u8], prefix: &[u8]) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+/// Parameters such as `; charset=utf-8` may follow a media type.
+fn expect_content_type(content_type: &[u8], expected: &[&[u8]]) -> Result<()> {
+    let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    if expected.iter().any(|expected| media_type.eq_ignore_ascii_case(expected)) {
+        return Ok(());
+    }
+    Err(Invalid::at(
+        "content-type",
+        Reason::UnsupportedFormat,
+        "expected application/cloudevents+json, or ce_ headers with application/json",
+    ))
+}

@@ -1,0 +1,61 @@
+//! Connecting to MongoDB.
+
+use anyhow::Context;
+use bson::doc;
+use mongodb::options::{ClientOptions, Credential, Tls, TlsOptions};
+use mongodb::{Client, Database};
+use secrecy::ExposeSecret;
+
+use crate::settings::{Mongodb, SettingsError};
+
+/// Connects, waits until a primary answers, and returns the database of the settings.
+///
+/// # Errors
+/// A connection string that is none (a [`SettingsError`]), or a server that cannot be reached or refuses the credentials.
+pub async fn connect(settings: &Mongodb) -> anyhow::Result<Database> {
+    let client = Client::with_options(client_options(settings).await?)?;
+    let database = client.database(&settings.database);
+    database.run_command(doc! { "ping": 1 }).selection_criteria(mongodb::options::ReadPreference::Primary.into()).await.map_err(
+        |error| {
+            anyhow::anyhow!(
+                "MongoDB at {} does not answer: {}; check that it runs and that mongodb.uri (DEVTOOLKIT__MONGODB__URI) is right",
+                hosts(settings),
+                error.kind
+            )
+        },
+    )?;
+    Ok(database)
+}
+
+async fn client_options(settings: &Mongodb) -> anyhow::Result<ClientOptions> {
+    let mut options = ClientOptions::parse(settings.uri.expose_secret()).await.map_err(|error| {
+        SettingsError::unusable(
+            "mongodb.uri",
+            "not usable",
+            format!("mongodb://host:port/?replicaSet=name ({})", error.kind),
+        )
+    })?;
+    options.app_name.get_or_insert_with(|| "devtoolkit-analytics".into());
+    options.server_selection_timeout = Some(settings.server_selection_timeout);
+    if !settings.username.is_empty() {
+        let mut credential = options.credential.take().unwrap_or_else(|| Credential::builder().build());
+        credential.username = Some(settings.username.clone());
+        credential.password = Some(settings.password.expose_secret().to_owned());
+        options.credential = Some(credential);
+    }
+    if !settings.ca_file.as_os_str().is_empty() {
+        std::fs::metadata(&settings.ca_file).with_context(|| {
+            format!("setting mongodb.ca_file names {}, which cannot be read", settings.ca_file.display())
+        })?;
+        options.tls = Some(Tls::Enabled(TlsOptions::builder().ca_file_path(settings.ca_file.clone()).build()));
+    }
+    Ok(options)
+}
+
+/// The hosts of the connection string, without its credentials.
+pub fn hosts(settings: &Mongodb) -> String {
+    let uri = settings.uri.expose_secret();
+    let after_scheme = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let authority = after_scheme.split(['/', '?']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts).to_owned()
+}

@@ -1,0 +1,48 @@
+//! What every `main` does the same: settings, one clear message on failure, the exit code.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::settings::{Settings, SettingsError};
+
+/// Options that every program takes.
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    /// Settings file; without it config/analytics.toml where that exists. DEVTOOLKIT__SECTION__KEY in the environment wins
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl Common {
+    /// Reads the settings that the options name.
+    ///
+    /// # Errors
+    /// See [`Settings::load`].
+    pub fn settings(&self) -> Result<Settings, SettingsError> {
+        Settings::load(self.config.as_deref())
+    }
+}
+
+/// Asked for something that cannot be meant; ends the program with exit code 2, as wrong options do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongUsage(pub String);
+
+/// Runs a program: exit code 0 on success, 2 for wrong settings or usage, else 1, with the reason on stderr.
+pub fn run(program: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the async runtime cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(program);
+    // Blocking calls still under way (a driver's name look-up) must not hold up the exit.
+    runtime.shutdown_background();
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("error: {error:#}");
+    let wrong_usage = error.chain().any(|cause| cause.is::<SettingsError>() || cause.is::<WrongUsage>());
+    if wrong_usage { ExitCode::from(2) } else { ExitCode::FAILURE }
+}

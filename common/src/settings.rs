@@ -1,0 +1,368 @@
+//! The settings of every program: `config/analytics.toml`, overridden by `DEVTOOLKIT__SECTION__KEY` in the environment.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+/// Where settings are read from when `--config` names no other file; it may be absent.
+pub const DEFAULT_FILE: &str = "config/analytics.toml";
+
+const ENVIRONMENT_PREFIX: &str = "DEVTOOLKIT__";
+
+/// All settings, one field per section of the file. Every key has a default, so an empty file is valid.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `[kafka]`: where events come from.
+    pub kafka: Kafka,
+    /// `[mongodb]`: where documents go.
+    pub mongodb: Mongodb,
+    /// `[ingest]`: how events are taken over.
+    pub ingest: Ingest,
+    /// `[aggregator]`: how days are rolled up.
+    pub aggregator: Aggregator,
+    /// `[telemetry]`: logs, metrics and health.
+    pub telemetry: Telemetry,
+}
+
+/// `[kafka]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kafka {
+    /// Bootstrap brokers, `host:port` separated by commas.
+    pub brokers: String,
+    /// The topic of the events.
+    pub topic: String,
+    /// The consumer group of the ingest workers.
+    pub group_id: String,
+    /// Partitions of the topic when `admin migrate` creates it; the upper limit of workers that share the load.
+    pub partitions: i32,
+    /// Replicas of the topics when `admin migrate` creates them; -1 takes the broker's default.
+    pub replication_factor: i32,
+    /// `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
+    pub security_protocol: String,
+    /// PEM file of the authority that signed the brokers' certificates; empty takes the system's.
+    pub ca_file: PathBuf,
+    /// SASL mechanism: `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub sasl_mechanism: String,
+    /// SASL user name.
+    pub username: String,
+    /// SASL password.
+    pub password: SecretString,
+}
+
+impl Kafka {
+    /// The topic of the dead letters: the events' topic with `.dlq` appended.
+    pub fn dead_letter_topic(&self) -> String {
+        format!("{}.dlq", self.topic)
+    }
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            brokers: "127.0.0.1:9092".into(),
+            topic: "devtoolkit.usage-events.v1".into(),
+            group_id: "devtoolkit-ingest".into(),
+            partitions: 4,
+            replication_factor: -1,
+            security_protocol: "plaintext".into(),
+            ca_file: PathBuf::new(),
+            sasl_mechanism: "SCRAM-SHA-512".into(),
+            username: String::new(),
+            password: SecretString::default(),
+        }
+    }
+}
+
+/// `[mongodb]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mongodb {
+    /// Connection string. It may hold a password, so it is a secret.
+    pub uri: SecretString,
+    /// The database of all collections.
+    pub database: String,
+    /// User name, when it is not part of `uri`.
+    pub username: String,
+    /// Password, when it is not part of `uri`.
+    pub password: SecretString,
+    /// PEM file of the authority that signed the servers' certificates; setting it turns TLS on.
+    pub ca_file: PathBuf,
+    /// How long an operation looks for a suitable server before it fails.
+    #[serde(with = "humantime_serde")]
+    pub server_selection_timeout: Duration,
+}
+
+impl Default for Mongodb {
+    fn default() -> Self {
+        Self {
+            uri: SecretString::from("mongodb://127.0.0.1:27017/?replicaSet=rs0"),
+            database: "devtoolkit".into(),
+            username: String::new(),
+            password: SecretString::default(),
+            ca_file: PathBuf::new(),
+            server_selection_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `[ingest]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ingest {
+    /// An event older than this goes to the dead letters; so does one older than its collection keeps documents.
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+    /// An event further ahead of the clock than this goes to the dead letters.
+    #[serde(with = "humantime_serde")]
+    pub max_future: Duration,
+    /// Documents of one collection that close a batch, 1 to 10000.
+    pub batch_events: usize,
+    /// Bytes of documents of one collection that close a batch, at most 16000000.
+    pub batch_bytes: usize,
+    /// The age at which a batch is closed however small it is.
+    #[serde(with = "humantime_serde")]
+    pub batch_time: Duration,
+    /// Batches being written at the same time, 1 to 64.
+    pub in_flight: usize,
+    /// How often acknowledged offsets are committed.
+    #[serde(with = "humantime_serde")]
+    pub commit_interval: Duration,
+    /// How long a rebalance or a shutdown waits for the batches in flight.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            max_age: Duration::from_secs(365 * 24 * 60 * 60),
+            max_future: Duration::from_secs(5 * 60),
+            batch_events: 1_000,
+            batch_bytes: 4_000_000,
+            batch_time: Duration::from_millis(200),
+            in_flight: 4,
+            commit_interval: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// `[aggregator]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Aggregator {
+    /// When `aggregator serve` rolls up the day before: a cron expression of five fields, in UTC.
+    pub schedule: String,
+    /// Slices of a day that are read at the same time, 1 to 64.
+    pub scan_readers: usize,
+}
+
+impl Default for Aggregator {
+    fn default() -> Self {
+        Self { schedule: "10 0 * * *".into(), scan_readers: 4 }
+    }
+}
+
+/// `[telemetry]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// `host:port` of `/metrics` and `/healthz/…`; empty takes `0.0.0.0` and the program's own port.
+    pub listen: String,
+    /// `pretty` for people, `json` for machines.
+    pub log_format: LogFormat,
+    /// Which log lines are written, as `tracing` directives: `info`, `ingest=debug,info`.
+    pub log_filter: String,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { listen: String::new(), log_format: LogFormat::Pretty, log_filter: "info".into() }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One readable line.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Settings that cannot be used; the message names the key and where it was set.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// `--config` names a file that cannot be read.
+    #[error("the settings file {path} cannot be read: {source}; name an existing file with --config")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A key is unknown, or its value is of the wrong kind.
+    #[error("{0}; every key is described in {DEFAULT_FILE}")]
+    Invalid(String),
+    /// A value is of the right kind but cannot work.
+    #[error("setting {key} is {value}, expected {expected}; set it in {DEFAULT_FILE} or as {variable}")]
+    Unusable {
+        /// `section.key`.
+        key: &'static str,
+        /// What came (never a secret).
+        value: String,
+        /// What was expected.
+        expected: String,
+        /// The environment variable that sets the same.
+        variable: String,
+    },
+}
+
+impl SettingsError {
+    /// A value of `section.key` that cannot work; `value` must not hold a secret.
+    pub fn unusable(key: &'static str, value: impl ToString, expected: impl Into<String>) -> Self {
+        let variable = format!("{ENVIRONMENT_PREFIX}{}", key.to_uppercase().replace('.', "__"));
+        Self::Unusable { key, value: value.to_string(), expected: expected.into(), variable }
+    }
+}
+
+impl Settings {
+    /// Reads `file`, or [`DEFAULT_FILE`] where it exists, then the environment, and checks every value.
+    ///
+    /// # Errors
+    /// An unreadable file, an unknown key, a value of the wrong kind or out of its range.
+    pub fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(SettingsError::Unreadable { path: path.to_owned(), source }),
+        };
+        let file_layer = Figment::from(Toml::string(&text));
+        // The file alone first: an error then names the file, not the merge.
+        file_layer.extract::<Self>().map_err(|error| invalid(&error, &format!("the file {}", path.display())))?;
+        let settings: Self = file_layer
+            .merge(Env::prefixed(ENVIRONMENT_PREFIX).split("__"))
+            .extract()
+            .map_err(|error| invalid(&error, "the environment"))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        let in_range = |key, value: usize, low: usize, high: usize| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(SettingsError::unusable(key, value, format!("a whole number from {low} to {high}")))
+            }
+        };
+        in_range("ingest.batch_events", self.ingest.batch_events, 1, 10_000)?;
+        in_range("ingest.batch_bytes", self.ingest.batch_bytes, 1, 16_000_000)?;
+        in_range("ingest.in_flight", self.ingest.in_flight, 1, 64)?;
+        in_range("aggregator.scan_readers", self.aggregator.scan_readers, 1, 64)?;
+        in_range("kafka.partitions", usize::try_from(self.kafka.partitions).unwrap_or(0), 1, 10_000)?;
+        for (key, value) in [
+            ("kafka.brokers", &self.kafka.brokers),
+            ("kafka.topic", &self.kafka.topic),
+            ("kafka.group_id", &self.kafka.group_id),
+            ("mongodb.database", &self.mongodb.database),
+        ] {
+            if value.trim().is_empty() {
+                return Err(SettingsError::unusable(key, "empty", "a value"));
+            }
+        }
+        let positive = |key, value: Duration| {
+            if value.is_zero() {
+                Err(SettingsError::unusable(key, "0s", "a time above zero, such as 200ms or 5m"))
+            } else {
+                Ok(())
+            }
+        };
+        positive("ingest.max_age", self.ingest.max_age)?;
+        positive("ingest.batch_time", self.ingest.batch_time)?;
+        positive("ingest.commit_interval", self.ingest.commit_interval)?;
+        positive("ingest.drain_timeout", self.ingest.drain_timeout)?;
+        positive("mongodb.server_selection_timeout", self.mongodb.server_selection_timeout)?;
+        let protocols = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+        if !protocols.contains(&self.kafka.security_protocol.as_str()) {
+            let expected = format!("one of {}", protocols.join(", "));
+            return Err(SettingsError::unusable("kafka.security_protocol", &self.kafka.security_protocol, expected));
+        }
+        Ok(())
+    }
+}
+
+/// figment's own text names the key and the kinds; only the layer it came from is put into plainer words.
+fn invalid(error: &figment::Error, layer: &str) -> SettingsError {
+    let first = error.clone().into_iter().next();
+    let Some(first) = first else {
+        return SettingsError::Invalid(format!("{layer} holds settings that cannot be used"));
+    };
+    let key = first.path.join(".");
+    let key = if key.is_empty() { String::new() } else { format!(" at key {key}") };
+    SettingsError::Invalid(format!("{layer} holds a setting that cannot be used{key}: {}", first.kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Settings, SettingsError> {
+        let directory =
+            std::env::temp_dir().join(format!("settings-{}-{:?}", std::process::id(), std::thread::current().id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let file = directory.join("analytics.toml");
+        std::fs::write(&file, text).unwrap();
+        let loaded = Settings::load(Some(&file));
+        std::fs::remove_dir_all(&directory).unwrap();
+        loaded
+    }
+
+    #[test]
+    fn the_shipped_file_names_every_key_with_its_default() {
+        let shipped = include_str!("../../config/analytics.toml");
+        let settings: Settings = Figment::from(Toml::string(shipped)).extract().unwrap();
+        assert_eq!(format!("{settings:?}"), format!("{:?}", Settings::default()));
+        let debug = format!("{:?}", Settings::default());
+        for word in debug
+            .split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
+            .filter(|word| debug.contains(&format!("{word}: ")))
+        {
+            if !word.is_empty() && word != "nanos" {
+                assert!(shipped.contains(word), "config/analytics.toml does not mention {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let message = load("[ingest]\nbatch_event = 3\n").unwrap_err().to_string();
+        assert!(message.contains("batch_event") && message.contains("analytics.toml"), "{message}");
+    }
+
+    #[test]
+    fn a_wrong_kind_names_the_key_and_both_kinds() {
+        let message = load("[ingest]\nbatch_events = \"many\"\n").unwrap_err().to_string();
+        assert!(message.contains("ingest.batch_events") && message.contains("many"), "{message}");
+    }
+
+    #[test]
+    fn a_value_out_of_range_names_the_range_and_the_variable() {
+        let message = load("[ingest]\nin_flight = 0\n").unwrap_err().to_string();
+        assert!(message.contains("from 1 to 64") && message.contains("DEVTOOLKIT__INGEST__IN_FLIGHT"), "{message}");
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let settings = load("[mongodb]\nuri = \"mongodb://u:hunter2@h/\"\n[kafka]\npassword = \"hunter2\"\n").unwrap();
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+}

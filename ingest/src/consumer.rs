@@ -1,0 +1,401 @@
+//! The poll loop: one OS thread that reads, decodes, seals batches, hands them to the writer and commits what is
+//! acknowledged. It never waits for the writer without polling: Kafka would take the partitions away.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use common::event::{Accepted, Timestamp};
+use common::{kafka, settings::Settings};
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::{Batch, Limits};
+use crate::offsets::{BatchId, OffsetTracker, Partition};
+use crate::rebalance::{Context, Event, give_back, take_over};
+use crate::writer::Writer;
+use crate::{decode, metrics};
+
+/// How long one poll waits when there is nothing to read: the longest that an acknowledgement lies unnoticed.
+const POLL: Duration = Duration::from_millis(20);
+/// Messages taken between two looks at the clock and the acknowledgements.
+const MESSAGES_PER_ROUND: usize = 256;
+/// Full for longer than this, the partitions are paused, and polling goes on.
+const STALL: Duration = Duration::from_secs(1);
+/// How long broker metadata and watermarks are waited for.
+const BROKER_ANSWER: Duration = Duration::from_secs(10);
+
+/// When the loop ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Never: only a shutdown ends it.
+    Shutdown,
+    /// When everything that was on the topic at the start is stored.
+    CaughtUp,
+}
+
+/// The worker's consumer of the events' topic, subscribed.
+///
+/// # Errors
+/// No broker answers, a topic is missing, or librdkafka does not take the settings.
+pub fn subscribe(settings: &Settings) -> anyhow::Result<BaseConsumer<Context>> {
+    let consumer: BaseConsumer<Context> = kafka::client_config(&settings.kafka)
+        .set("group.id", &settings.kafka.group_id)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.partition.eof", "true")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("statistics.interval.ms", "5000")
+        // The broker's checksum is the only word on whether the bytes are those that were sent; off by default.
+        .set("check.crcs", "true")
+        // Measured: 2 ms burns CPU, the default of 1 s stalls the fetch whenever the local queue was full.
+        .set("fetch.queue.backoff.ms", "50")
+        .set("queued.max.messages.kbytes", "8192")
+        .set("fetch.message.max.bytes", "524288")
+        .create_with_context(Context::default())?;
+    kafka::partition_count(&settings.kafka, &consumer, &settings.kafka.topic)?;
+    kafka::partition_count(&settings.kafka, &consumer, &settings.kafka.dead_letter_topic())?;
+    consumer.subscribe(&[&settings.kafka.topic])?;
+    Ok(consumer)
+}
+
+/// Runs the loop until it is caught up or shut down. Blocks; the batches are written on `runtime`.
+///
+/// # Errors
+/// The consumer is broken beyond repair, or the last commit failed.
+pub fn run(
+    settings: &Settings,
+    consumer: BaseConsumer<Context>,
+    writer: Arc<Writer>,
+    until: Until,
+    shutdown: &CancellationToken,
+    runtime: &tokio::runtime::Handle,
+) -> anyhow::Result<()> {
+    let (acknowledge, acknowledged) = channel();
+    let mut worker = Worker {
+        settings,
+        consumer,
+        writer,
+        runtime,
+        limits: Limits::from(&settings.ingest),
+        tracker: OffsetTracker::default(),
+        open: Batch::default(),
+        spare: Vec::new(),
+        acknowledge,
+        acknowledged,
+        last_commit: Instant::now(),
+        full_since: None,
+        is_paused: false,
+        targets: HashMap::new(),
+        is_assigned: false,
+    };
+    loop {
+        let is_done = until == Until::CaughtUp && worker.is_caught_up();
+        if is_done || shutdown.is_cancelled() {
+            return worker.finish(until);
+        }
+        worker.round()?;
+    }
+}
+
+struct Worker<'a> {
+    settings: &'a Settings,
+    consumer: BaseConsumer<Context>,
+    writer: Arc<Writer>,
+    runtime: &'a tokio::runtime::Handle,
+    limits: Limits,
+    tracker: OffsetTracker,
+    open: Batch,
+    /// Emptied batches, whose memory serves again.
+    spare: Vec<Batch>,
+    acknowledge: Sender<(BatchId, Batch)>,
+    acknowledged: Receiver<(BatchId, Batch)>,
+    last_commit: Instant,
+    /// Since when as many batches are in flight as may be.
+    full_since: Option<Instant>,
+    is_paused: bool,
+    /// Where each partition ended when it was assigned; removed when it is reached.
+    targets: HashMap<Partition, i64>,
+    is_assigned: bool,
+}
+
+impl Worker<'_> {
+    fn round(&mut self) -> anyhow::Result<()> {
+        self.collect_acknowledged();
+        self.handle_group_events()?;
+        self.commit_if_due();
+        if self.is_full() {
+            return self.wait_for_room();
+        }
+        self.read()?;
+        if self.open.is_due(&self.limits, Instant::now()) {
+            self.seal();
+        }
+        Ok(())
+    }
+
+    /// Reads until the batch is full, the round is over, or nothing more is there.
+    fn read(&mut self) -> anyhow::Result<()> {
+        let accepted = Accepted::at(Timestamp::now(), self.settings.ingest.max_age, self.settings.ingest.max_future);
+        let mut wait = POLL;
+        for _ in 0..MESSAGES_PER_ROUND {
+            match self.consumer.poll(wait) {
+                Some(Ok(message)) => {
+                    decode::take(&mut self.open, &message, &accepted);
+                    let is_target = |target: &i64| message.offset() + 1 >= *target;
+                    if self.targets.get(&message.partition()).is_some_and(is_target) {
+                        self.targets.remove(&message.partition());
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.targets.remove(&partition);
+                }
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                    return Err(error).context("Kafka's client cannot go on; start the worker again");
+                }
+                Some(Err(error)) => tracing::warn!(%error, "Kafka"),
+                None => return Ok(()),
+            }
+            if self.open.is_full(&self.limits) {
+                self.seal();
+                return Ok(());
+            }
+            // Only the first message of a round is waited for.
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    /// Hands the open batch to the writer.
+    fn seal(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let batch = std::mem::replace(&mut self.open, self.spare.pop().unwrap_or_default());
+        let id = self.tracker.seal(batch.ends());
+        let (writer, acknowledge) = (Arc::clone(&self.writer), self.acknowledge.clone());
+        self.runtime.spawn(async move {
+            writer.write(&batch).await;
+            // The loop may have ended; then what is in flight is read, and absorbed, again.
+            let _ = acknowledge.send((id, batch));
+        });
+    }
+
+    fn collect_acknowledged(&mut self) {
+        while let Ok((id, batch)) = self.acknowledged.try_recv() {
+            self.note_acknowledged(id, batch);
+        }
+    }
+
+    fn note_acknowledged(&mut self, id: BatchId, mut batch: Batch) {
+        self.tracker.acknowledge(id);
+        batch.clear();
+        self.spare.push(batch);
+        metrics::in_flight(self.tracker.in_flight());
+    }
+
+    fn is_full(&self) -> bool {
+        self.tracker.in_flight() >= self.settings.ingest.in_flight
+    }
+
+    /// Waits for an acknowledgement. A short wait costs nothing; in a stall the partitions are paused and polling goes
+    /// on, so that the group sees a living member however long MongoDB is away.
+    fn wait_for_room(&mut self) -> anyhow::Result<()> {
+        let since = *self.full_since.get_or_insert_with(Instant::now);
+        if !self.is_paused && since.elapsed() >= STALL {
+            self.pause()?;
+        }
+        if self.is_paused {
+            match self.consumer.poll(Duration::ZERO) {
+                // Fetched before the pause: it is ours to keep, the batch has room for it.
+                Some(Ok(message)) => {
+                    let accepted =
+                        Accepted::at(Timestamp::now(), self.settings.ingest.max_age, self.settings.ingest.max_future);
+                    decode::take(&mut self.open, &message, &accepted);
+                }
+                Some(Err(error)) => tracing::debug!(%error, "Kafka, while paused"),
+                None => {}
+            }
+        }
+        match self.acknowledged.recv_timeout(POLL) {
+            Ok((id, batch)) => self.note_acknowledged(id, batch),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+        if !self.is_full() {
+            self.full_since = None;
+            if self.is_paused {
+                self.resume()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self) -> anyhow::Result<()> {
+        self.consumer.pause(&self.assignment())?;
+        self.is_paused = true;
+        metrics::paused(true);
+        tracing::warn!(
+            in_flight = self.tracker.in_flight(),
+            "the writer is stalled: reading is paused until it goes on"
+        );
+        Ok(())
+    }
+
+    fn resume(&mut self) -> anyhow::Result<()> {
+        self.consumer.resume(&self.assignment())?;
+        self.is_paused = false;
+        metrics::paused(false);
+        tracing::info!("the writer goes on: reading is resumed");
+        Ok(())
+    }
+
+    fn assignment(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for partition in self.tracker.partitions() {
+            list.add_partition(&self.settings.kafka.topic, partition);
+        }
+        list
+    }
+
+    fn handle_group_events(&mut self) -> anyhow::Result<()> {
+        while let Some(event) = self.consumer.context().next_event() {
+            match event {
+                Event::Assign(partitions) => self.assign(&partitions)?,
+                Event::Revoke(partitions) => self.revoke(&partitions)?,
+                Event::CommitFailed(error) => {
+                    // A commit of a generation that is over is no failure of ours: the next owner reads again.
+                    tracing::warn!(%error, "a commit failed; the offsets are committed again with the next ones");
+                    metrics::commit_failed();
+                    self.tracker.commit_failed();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, partitions: &TopicPartitionList) -> anyhow::Result<()> {
+        let numbers = numbers(partitions);
+        tracing::info!(partitions = ?numbers, "assigned");
+        for partition in &numbers {
+            let (_, high) = self
+                .consumer
+                .fetch_watermarks(&self.settings.kafka.topic, *partition, BROKER_ANSWER)
+                .unwrap_or((0, i64::MAX));
+            self.targets.insert(*partition, high);
+        }
+        take_over(&self.consumer, partitions)?;
+        self.tracker.assign(numbers);
+        self.is_assigned = true;
+        if self.is_paused {
+            self.consumer.pause(&self.assignment())?;
+        }
+        metrics::assigned_partitions(self.tracker.partitions().count());
+        Ok(())
+    }
+
+    /// Stores and commits what was read, then gives the partitions back. When they are already lost, somebody else reads
+    /// them from the last commit: what is not yet handed over is dropped, and what is in flight is not committed.
+    fn revoke(&mut self, partitions: &TopicPartitionList) -> anyhow::Result<()> {
+        let numbers = numbers(partitions);
+        if self.consumer.assignment_lost() {
+            tracing::warn!(partitions = ?numbers, "lost: another worker has them; they are read again from the last commit");
+            self.open.clear();
+        } else {
+            tracing::info!(partitions = ?numbers, "revoked");
+            self.seal();
+            self.drain();
+            self.commit(CommitMode::Sync);
+        }
+        give_back(&self.consumer, partitions)?;
+        for partition in &numbers {
+            self.targets.remove(partition);
+        }
+        self.tracker.revoke(numbers);
+        metrics::assigned_partitions(self.tracker.partitions().count());
+        Ok(())
+    }
+
+    /// Waits for the batches in flight, but not longer than the bound.
+    fn drain(&mut self) {
+        let deadline = Instant::now() + self.settings.ingest.drain_timeout;
+        while self.tracker.in_flight() > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.acknowledged.recv_timeout(left) {
+                Ok((id, batch)) => self.note_acknowledged(id, batch),
+                Err(_) => {
+                    tracing::warn!(
+                        batches = self.tracker.in_flight(),
+                        "not stored in time; they are read, and absorbed, again"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    fn commit_if_due(&mut self) {
+        if self.last_commit.elapsed() >= self.settings.ingest.commit_interval {
+            self.commit(CommitMode::Async);
+        }
+    }
+
+    /// The one place that commits: the next offset to read, which is what Kafka keeps.
+    fn commit(&mut self, mode: CommitMode) {
+        self.last_commit = Instant::now();
+        let offsets = self.tracker.to_commit();
+        if offsets.is_empty() {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in &offsets {
+            if let Err(error) =
+                list.add_partition_offset(&self.settings.kafka.topic, *partition, Offset::Offset(*offset))
+            {
+                tracing::error!(%error, partition, offset, "an offset cannot be committed");
+            }
+        }
+        match self.consumer.commit(&list, mode) {
+            Ok(()) => self.tracker.committed(&offsets),
+            Err(error) => {
+                tracing::warn!(%error, "a commit failed; what it covers may be read, and absorbed, again");
+                metrics::commit_failed();
+            }
+        }
+    }
+
+    /// Everything that was on the topic when the partitions were assigned is stored and can be committed.
+    fn is_caught_up(&self) -> bool {
+        self.is_assigned && self.targets.is_empty() && self.open.is_empty() && self.tracker.in_flight() == 0
+    }
+
+    fn finish(mut self, until: Until) -> anyhow::Result<()> {
+        let is_caught_up = self.is_caught_up();
+        self.seal();
+        self.drain();
+        self.commit(CommitMode::Sync);
+        let is_committed = self.tracker.to_commit().is_empty();
+        self.consumer.context().close();
+        self.consumer.unsubscribe();
+        if until == Until::CaughtUp {
+            anyhow::ensure!(
+                is_caught_up,
+                "ended by a signal before everything was stored; the next run goes on from here"
+            );
+            anyhow::ensure!(
+                is_committed,
+                "everything is stored, but the last offsets could not be committed; the next run reads, and absorbs, them again"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn numbers(partitions: &TopicPartitionList) -> Vec<Partition> {
+    partitions.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect()
+}

@@ -1,0 +1,142 @@
+//! Refused messages, handed to the dead-letter topic with everything needed to understand and to replay them.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use common::event::Reason;
+use common::{kafka, settings};
+use rdkafka::Message;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
+use crate::batch::Origin;
+use crate::metrics;
+
+/// Where in ingest a message was refused: `__connect.errors.stage`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its bytes are no acceptable event.
+    Decode,
+    /// MongoDB would not have its document.
+    Write,
+}
+
+impl Stage {
+    /// The text of the header.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// A refused message with its reason. The header names are those of Kafka Connect's dead letter queues.
+#[derive(Debug)]
+pub struct DeadLetter {
+    /// Where it stood.
+    pub origin: Origin,
+    /// Why it was refused.
+    pub reason: Reason,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: OwnedHeaders,
+    timestamp: Option<i64>,
+}
+
+impl DeadLetter {
+    /// A copy of `message`, byte for byte, with headers that say why and where it was refused.
+    pub fn new(message: &BorrowedMessage<'_>, stage: Stage, reason: Reason, why: String) -> Self {
+        let origin = Origin { partition: message.partition(), offset: message.offset() };
+        let original = message.headers().map_or_else(OwnedHeaders::new, rdkafka::message::BorrowedHeaders::detach);
+        let headers = [
+            ("__connect.errors.topic", message.topic().to_owned()),
+            ("__connect.errors.partition", origin.partition.to_string()),
+            ("__connect.errors.offset", origin.offset.to_string()),
+            ("__connect.errors.stage", stage.as_str().to_owned()),
+            ("__connect.errors.exception.class.name", reason.to_string()),
+            ("__connect.errors.exception.message", why),
+        ]
+        .into_iter()
+        .fold(original, |headers, (key, value)| headers.insert(Header { key, value: Some(&value) }));
+        Self {
+            origin,
+            reason,
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers,
+            timestamp: message.timestamp().to_millis(),
+        }
+    }
+
+    /// About how much memory it holds.
+    pub fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        length(&self.key) + length(&self.value) + 512
+    }
+
+    fn record<'a>(&'a self, topic: &'a str) -> FutureRecord<'a, [u8], [u8]> {
+        FutureRecord {
+            topic,
+            partition: None,
+            payload: self.value.as_deref(),
+            key: self.key.as_deref(),
+            timestamp: self.timestamp,
+            headers: Some(self.headers.clone()),
+        }
+    }
+}
+
+/// The dead-letter topic.
+pub struct DeadLetters {
+    topic: String,
+    producer: FutureProducer,
+}
+
+impl DeadLetters {
+    /// A producer to the dead-letter topic of the settings.
+    ///
+    /// # Errors
+    /// Settings that librdkafka does not take.
+    pub fn new(settings: &settings::Kafka) -> Result<Self, KafkaError> {
+        let producer = kafka::client_config(settings)
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("compression.type", "lz4")
+            // A letter carries its message whole, and headers beside it.
+            .set("message.max.bytes", "2097152")
+            .set("message.timeout.ms", "30000")
+            .set("linger.ms", "5")
+            .create()?;
+        Ok(Self { topic: settings.dead_letter_topic(), producer })
+    }
+
+    /// Hands the letters over; returns only when each delivery is reported, however long that takes.
+    pub async fn send(&self, letters: &[DeadLetter]) {
+        futures::future::join_all(letters.iter().map(|letter| self.send_one(letter))).await;
+    }
+
+    async fn send_one(&self, letter: &DeadLetter) {
+        let mut delays = retry_delays();
+        while let Err((error, _)) = self.producer.send(letter.record(&self.topic), Duration::from_secs(30)).await {
+            let Origin { partition, offset } = letter.origin;
+            tracing::warn!(%error, topic = self.topic, partition, offset, "a dead letter was not taken; trying again");
+            metrics::dead_letter_retried();
+            tokio::time::sleep(delays.next().unwrap_or(MAX_RETRY_DELAY)).await;
+        }
+    }
+}
+
+/// The longest pause between two tries: short enough that full rate is back within seconds of an outage's end.
+pub const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
+
+/// Pauses between tries: doubling from 100 ms, with jitter so that workers do not come back all at once, without end.
+pub fn retry_delays() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(MAX_RETRY_DELAY)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

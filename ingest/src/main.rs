@@ -1,0 +1,52 @@
+//! The ingest worker's program.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use common::program::{self, Common};
+use ingest::consumer::Until;
+use ingest::run;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Takes usage events from Kafka and writes them to MongoDB: each event once, bad ones to the dead-letter topic.
+///
+/// Start as many workers as the topic has partitions at most; they share the partitions. SIGTERM stores and commits what
+/// was read and ends with exit code 0. /metrics, /healthz/live and /healthz/ready are served on port 9464.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one worker
+    Run {
+        /// Store what is on the topic now, commit, and end with exit code 0
+        #[arg(long)]
+        until_caught_up: bool,
+    },
+    /// Read and check the settings, print them without secrets, and end
+    CheckConfig,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    program::run(async move {
+        let settings = cli.common.settings()?;
+        match cli.command {
+            Command::Run { until_caught_up } => {
+                run::run(settings, if until_caught_up { Until::CaughtUp } else { Until::Shutdown }).await
+            }
+            Command::CheckConfig => {
+                println!("{settings:#?}");
+                Ok(())
+            }
+        }
+    })
+}

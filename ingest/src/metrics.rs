@@ -1,0 +1,125 @@
+//! Every metric of ingest, declared and described here alone.
+
+use std::time::Duration;
+
+use common::event::{EventType, Reason};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use rdkafka::Statistics;
+
+use crate::batch::Batch;
+use crate::dead_letter::DeadLetter;
+
+const EVENTS: &str = "devtoolkit_ingest_events_total";
+const DEAD_LETTERS: &str = "devtoolkit_ingest_dead_letters_total";
+const DEAD_LETTER_RETRIES: &str = "devtoolkit_ingest_dead_letter_retries_total";
+const DOCUMENTS: &str = "devtoolkit_ingest_documents_inserted_total";
+const ABSORBED: &str = "devtoolkit_ingest_documents_absorbed_total";
+const INSERT_SECONDS: &str = "devtoolkit_ingest_insert_duration_seconds";
+const INSERT_RETRIES: &str = "devtoolkit_ingest_insert_retries_total";
+const COMMIT_FAILURES: &str = "devtoolkit_ingest_commit_failures_total";
+const IN_FLIGHT: &str = "devtoolkit_ingest_batches_in_flight";
+const PAUSED: &str = "devtoolkit_ingest_paused";
+const ASSIGNED: &str = "devtoolkit_ingest_assigned_partitions";
+const LAG: &str = "devtoolkit_ingest_lag_messages";
+
+/// Upper bounds of each histogram, in its unit.
+pub const BUCKETS: &[(&str, &[f64])] =
+    &[(INSERT_SECONDS, &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0])];
+
+/// Describes every metric, and shows every counter from the start: a rate over a series that does not exist is no rate.
+pub fn describe() {
+    describe_counter!(EVENTS, "Events read from Kafka and accepted, by type");
+    describe_counter!(DEAD_LETTERS, "Messages handed to the dead-letter topic, by reason");
+    describe_counter!(DEAD_LETTER_RETRIES, "Dead letters that were not taken at once and sent again");
+    describe_counter!(DOCUMENTS, "Documents newly stored, by collection");
+    describe_counter!(ABSORBED, "Documents that were stored already: replays, by collection");
+    describe_histogram!(
+        INSERT_SECONDS,
+        Unit::Seconds,
+        "Time until a batch's documents of one collection were acknowledged, tries included"
+    );
+    describe_counter!(INSERT_RETRIES, "Inserts that were sent again, by collection");
+    describe_counter!(COMMIT_FAILURES, "Commits of offsets that failed; the offsets are committed again");
+    describe_gauge!(IN_FLIGHT, "Batches being written");
+    describe_gauge!(PAUSED, "1 while reading is paused because the writer is stalled, else 0");
+    describe_gauge!(ASSIGNED, "Partitions of the topic that this worker reads");
+    describe_gauge!(LAG, "Messages between the committed offset and the end of the partition, by partition");
+    for event_type in EventType::ALL {
+        counter!(EVENTS, "type" => event_type.as_str()).absolute(0);
+        for name in [DOCUMENTS, ABSORBED, INSERT_RETRIES] {
+            counter!(name, "collection" => event_type.collection()).absolute(0);
+        }
+    }
+    for reason in Reason::ALL {
+        counter!(DEAD_LETTERS, "reason" => reason.as_str()).absolute(0);
+    }
+    for name in [DEAD_LETTER_RETRIES, COMMIT_FAILURES] {
+        counter!(name).absolute(0);
+    }
+    for name in [IN_FLIGHT, PAUSED, ASSIGNED] {
+        gauge!(name).set(0);
+    }
+}
+
+/// A batch is stored and its dead letters are delivered.
+pub fn batch_written(batch: &Batch) {
+    for insert in batch.inserts() {
+        counter!(EVENTS, "type" => insert.event_type.as_str()).increment(insert.len() as u64);
+    }
+    dead_lettered(batch.dead_letters());
+}
+
+/// Dead letters are delivered.
+pub fn dead_lettered(letters: &[DeadLetter]) {
+    for letter in letters {
+        counter!(DEAD_LETTERS, "reason" => letter.reason.as_str()).increment(1);
+    }
+}
+
+/// A dead letter is sent again.
+pub fn dead_letter_retried() {
+    counter!(DEAD_LETTER_RETRIES).increment(1);
+}
+
+/// The documents of one collection are acknowledged.
+pub fn inserted(collection: &'static str, new: usize, absorbed: usize, duration: Duration) {
+    counter!(DOCUMENTS, "collection" => collection).increment(new as u64);
+    counter!(ABSORBED, "collection" => collection).increment(absorbed as u64);
+    histogram!(INSERT_SECONDS, "collection" => collection).record(duration);
+}
+
+/// An insert is sent again.
+pub fn insert_retried(collection: &'static str) {
+    counter!(INSERT_RETRIES, "collection" => collection).increment(1);
+}
+
+/// A commit failed.
+pub fn commit_failed() {
+    counter!(COMMIT_FAILURES).increment(1);
+}
+
+/// Batches being written now.
+pub fn in_flight(batches: usize) {
+    gauge!(IN_FLIGHT).set(batches as f64);
+}
+
+/// Whether reading is paused.
+pub fn paused(is_paused: bool) {
+    gauge!(PAUSED).set(if is_paused { 1.0 } else { 0.0 });
+}
+
+/// Partitions of this worker now.
+pub fn assigned_partitions(partitions: usize) {
+    gauge!(ASSIGNED).set(partitions as f64);
+}
+
+/// What librdkafka knows of the partitions it fetches.
+pub fn kafka_statistics(statistics: &Statistics) {
+    for topic in statistics.topics.values() {
+        for (number, partition) in
+            topic.partitions.iter().filter(|(number, partition)| **number >= 0 && partition.consumer_lag >= 0)
+        {
+            gauge!(LAG, "partition" => number.to_string()).set(partition.consumer_lag as f64);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `ingest run`: checks that everything is there, then starts the worker and ends it.
+
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use common::event::EventType;
+use common::settings::Settings;
+use common::telemetry::{self, Readiness};
+use common::{mongo, shutdown};
+
+use crate::consumer::{self, Until};
+use crate::dead_letter::DeadLetters;
+use crate::metrics;
+use crate::writer::Writer;
+
+/// The port of `/metrics` and `/healthz` when `telemetry.listen` is empty.
+pub const DEFAULT_PORT: u16 = 9464;
+
+/// Runs one worker until it is shut down, or caught up.
+///
+/// # Errors
+/// MongoDB or Kafka does not answer at the start, a topic or collection is missing, the port is in use. Once it runs,
+/// outages are waited out.
+pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
+    telemetry::init_logging(&settings.telemetry)?;
+    let shutdown = shutdown::token()?;
+    let readiness = Readiness::default();
+    let prometheus = telemetry::init_metrics(metrics::BUCKETS)?;
+    metrics::describe();
+    telemetry::serve(&settings.telemetry, DEFAULT_PORT, prometheus, readiness.clone(), shutdown.child_token()).await?;
+    let database = mongo::connect(&settings.mongodb).await?;
+    let collections = database.list_collection_names().await?;
+    for event_type in EventType::ALL {
+        let collection = event_type.collection();
+        ensure!(
+            collections.iter().any(|name| name == collection),
+            "database {} has no collection {collection}; run `admin migrate`, which creates it with its indexes",
+            settings.mongodb.database
+        );
+    }
+    let dead_letters = DeadLetters::new(&settings.kafka)?;
+    let writer = Arc::new(Writer::new(database, settings.kafka.clone(), dead_letters, readiness.clone()));
+    let runtime = tokio::runtime::Handle::current();
+    // An OS thread of its own: polling, and dropping the consumer, block.
+    let (ended, end) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("consumer".to_owned()).spawn(move || {
+        let result = consumer::subscribe(&settings).and_then(|subscribed| {
+            readiness.ready();
+            consumer::run(&settings, subscribed, writer, until, &shutdown, &runtime)
+        });
+        let _ = ended.send(result);
+    })?;
+    end.await.context("the consumer thread ended without a word")?
+}

@@ -1,0 +1,207 @@
+//! Writes a batch until every document is stored by a majority and every dead letter is delivered.
+
+use std::time::Duration;
+
+use bson::{Document, RawDocumentBuf};
+use common::settings;
+use common::telemetry::Readiness;
+use mongodb::Database;
+use mongodb::error::Error;
+
+use crate::batch::{Batch, Insert, Origin};
+use crate::dead_letter::{DeadLetters, MAX_RETRY_DELAY, retry_delays};
+use crate::{metrics, refused};
+
+/// The first try's time limit. It doubles with each try, so that a slow server is given time and a dead one is left soon.
+const FIRST_TIME_LIMIT: Duration = Duration::from_secs(10);
+const LAST_TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// What became of one `insert` command.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    /// Every document is stored, now or before, but for those refused by index and with the server's reason.
+    Done { absorbed: usize, refused: Vec<(usize, String)> },
+    /// Nothing is certain; the whole command has to be sent again.
+    Retry(String),
+}
+
+/// Writes batches to MongoDB and to the dead-letter topic.
+pub struct Writer {
+    database: Database,
+    kafka: settings::Kafka,
+    dead_letters: DeadLetters,
+    readiness: Readiness,
+}
+
+impl Writer {
+    /// A writer to `database`; `readiness` is told of outages.
+    pub const fn new(
+        database: Database,
+        kafka: settings::Kafka,
+        dead_letters: DeadLetters,
+        readiness: Readiness,
+    ) -> Self {
+        Self { database, kafka, dead_letters, readiness }
+    }
+
+    /// Returns only when everything in the batch is acknowledged, however long that takes.
+    pub async fn write(&self, batch: &Batch) {
+        let inserts = futures::future::join_all(batch.inserts().iter().map(|insert| self.insert(insert)));
+        tokio::join!(inserts, self.dead_letters.send(batch.dead_letters()));
+        metrics::batch_written(batch);
+    }
+
+    async fn insert(&self, insert: &Insert) {
+        if insert.is_empty() {
+            return;
+        }
+        let collection = insert.event_type.collection();
+        let mut delays = retry_delays();
+        let mut time_limit = FIRST_TIME_LIMIT;
+        let started = std::time::Instant::now();
+        loop {
+            let sent = tokio::time::timeout(time_limit, self.send(insert)).await;
+            let outcome = match sent {
+                Ok(reply) => classify(reply),
+                Err(_) => Outcome::Retry(format!("no answer within {} s", time_limit.as_secs())),
+            };
+            match outcome {
+                Outcome::Done { absorbed, refused } => {
+                    self.readiness.ready();
+                    metrics::inserted(collection, insert.len() - absorbed - refused.len(), absorbed, started.elapsed());
+                    return self.dead_letter(insert, refused).await;
+                }
+                Outcome::Retry(why) => {
+                    metrics::insert_retried(collection);
+                    self.readiness.not_ready(format!("MongoDB does not take documents: {why}"));
+                    tracing::warn!(collection, documents = insert.len(), why, "a batch was not taken; trying again");
+                }
+            }
+            tokio::time::sleep(delays.next().unwrap_or(MAX_RETRY_DELAY)).await;
+            time_limit = LAST_TIME_LIMIT.min(time_limit * 2);
+        }
+    }
+
+    async fn send(&self, insert: &Insert) -> Result<Document, Error> {
+        self.database.run_raw_command(RawDocumentBuf::from_bytes(insert.command()).map_err(Error::custom)?).await
+    }
+
+    async fn dead_letter(&self, insert: &Insert, refused: Vec<(usize, String)>) {
+        if refused.is_empty() {
+            return;
+        }
+        let refused: Vec<(Origin, String)> =
+            refused.into_iter().filter_map(|(index, why)| Some((insert.origin(index)?, why))).collect();
+        let mut delays = retry_delays();
+        loop {
+            let (kafka, places) = (self.kafka.clone(), refused.clone());
+            let read = tokio::task::spawn_blocking(move || refused::read_again(&kafka, &places)).await;
+            match read.map_err(anyhow::Error::from).and_then(|letters| letters) {
+                Ok(letters) => {
+                    self.dead_letters.send(&letters).await;
+                    return metrics::dead_lettered(&letters);
+                }
+                Err(error) => tracing::warn!(
+                    error = format!("{error:#}"),
+                    "a refused document's message was not read; trying again"
+                ),
+            }
+            tokio::time::sleep(delays.next().unwrap_or(MAX_RETRY_DELAY)).await;
+        }
+    }
+}
+
+/// The server's error codes that speak of one document and would be the same at every try (MongoDB's `error_codes.yml`).
+/// Anything else may pass, so it is tried again rather than taken for the event's fault.
+const DOCUMENT_ERRORS: [i32; 12] = [
+    2,      // BadValue
+    9,      // FailedToParse
+    14,     // TypeMismatch
+    15,     // Overflow
+    16,     // InvalidLength
+    22,     // InvalidBSON
+    52,     // DollarPrefixedFieldName
+    53,     // InvalidIdField
+    121,    // DocumentValidationFailure
+    10_334, // BSONObjectTooLarge
+    17_280, // KeyTooLong
+    17_419, // the document would grow beyond its limit
+];
+const DUPLICATE_KEY: i32 = 11_000;
+
+fn classify(reply: Result<Document, Error>) -> Outcome {
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(error) => return Outcome::Retry(error.kind.to_string()),
+    };
+    if let Ok(error) = reply.get_document("writeConcernError") {
+        return Outcome::Retry(format!(
+            "the write concern was not met: {}",
+            error.get_str("errmsg").unwrap_or("no reason given")
+        ));
+    }
+    let (mut absorbed, mut refused) = (0, Vec::new());
+    for error in reply.get_array("writeErrors").into_iter().flatten() {
+        let Some(error) = error.as_document() else {
+            return Outcome::Retry("a write error that is no document".to_owned());
+        };
+        let code = error.get_i32("code").unwrap_or_default();
+        let why = error.get_str("errmsg").unwrap_or("no reason given");
+        match (code, error.get_i32("index").ok().and_then(|index| usize::try_from(index).ok())) {
+            (DUPLICATE_KEY, Some(_)) if is_on_id(error) => absorbed += 1,
+            (DUPLICATE_KEY, Some(index)) => {
+                refused.push((index, format!("MongoDB refused the document: {}", key_pattern(error))))
+            }
+            (code, Some(index)) if DOCUMENT_ERRORS.contains(&code) => {
+                refused.push((index, format!("MongoDB refused the document: {why} (code {code})")));
+            }
+            _ => return Outcome::Retry(format!("{why} (code {code})")),
+        }
+    }
+    Outcome::Done { absorbed, refused }
+}
+
+fn is_on_id(error: &Document) -> bool {
+    error.get_document("keyPattern").is_ok_and(|pattern| pattern.keys().eq(["_id"]))
+}
+
+/// Names the index without the values in the server's own message.
+fn key_pattern(error: &Document) -> String {
+    let keys = error.get_document("keyPattern").map(|pattern| pattern.keys().cloned().collect::<Vec<_>>().join(", "));
+    format!("a unique index on {} has the same value already", keys.unwrap_or_else(|_| "unknown fields".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::doc;
+
+    #[test]
+    fn a_known_id_is_success_and_a_refused_document_is_named() {
+        let reply = doc! { "ok": 1, "n": 1, "writeErrors": [
+            { "index": 0, "code": 11_000, "keyPattern": { "_id": 1 }, "errmsg": "E11000" },
+            { "index": 2, "code": 121, "errmsg": "Document failed validation" },
+        ] };
+        let refused = vec![(2, "MongoDB refused the document: Document failed validation (code 121)".to_owned())];
+        assert_eq!(classify(Ok(reply)), Outcome::Done { absorbed: 1, refused });
+    }
+
+    #[test]
+    fn a_unique_index_of_somebody_elses_is_no_replay() {
+        let reply = doc! { "ok": 1, "writeErrors": [{ "index": 0, "code": 11_000, "keyPattern": { "email": 1 }, "errmsg": "E11000 a@b" }] };
+        let Outcome::Done { absorbed: 0, refused } = classify(Ok(reply)) else { panic!("retried or absorbed") };
+        assert!(refused[0].1.contains("email") && !refused[0].1.contains("a@b"), "{refused:?}");
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again() {
+        for reply in [
+            doc! { "ok": 1, "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" } },
+            doc! { "ok": 1, "writeErrors": [{ "index": 0, "code": 11_602, "errmsg": "InterruptedDueToReplStateChange" }] },
+            doc! { "ok": 1, "writeErrors": [{ "index": 0, "code": 11_000, "keyPattern": { "_id": 1 } }, { "index": 1, "code": 14_031, "errmsg": "OutOfDiskSpace" }] },
+        ] {
+            assert!(matches!(classify(Ok(reply.clone())), Outcome::Retry(_)), "{reply}");
+        }
+        assert!(matches!(classify(Err(Error::custom("broken pipe"))), Outcome::Retry(_)));
+    }
+}
