@@ -1,0 +1,278 @@
+//! Real servers for developers, behind `./dev`: started and left running (`up`), stopped (`down`), looked at (`status`),
+//! or there for one command only (`with`).
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use comfy_table::{Table, presets};
+use e2e::servers::process::{recorded, stop_recorded};
+use e2e::servers::{Home, Kafka, KafkaOptions, Ownership, ReplicaSet, ReplicaSetOptions, repository};
+use e2e::topic;
+use tokio::signal::unix::{SignalKind, signal};
+
+const MONGODB: &str = "DEVTOOLKIT__MONGODB__URI";
+const KAFKA: &str = "DEVTOOLKIT__KAFKA__BROKERS";
+/// After that a server that does not end is killed.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Real MongoDB and Kafka servers on this machine, for development and tests.
+#[derive(Parser)]
+struct Arguments {
+    /// Directory of the servers' data, logs and pid files [default: .dev/run in the checkout]
+    #[arg(long, global = true, value_name = "DIR")]
+    run: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Start them unless they run, and print the exports that name them
+    Up,
+    /// Stop them
+    Down {
+        /// Remove their data and logs too
+        #[arg(long)]
+        wipe: bool,
+    },
+    /// Say what runs
+    Status {
+        /// For machines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a command with servers of its own, which end with it
+    With {
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Arguments { run, command } = Arguments::parse();
+    let run = run.unwrap_or_else(|| repository().join(".dev/run"));
+    let done = match command {
+        Task::Up => up(&run).await,
+        Task::Down { wipe } => down(&run, wipe).await,
+        Task::Status { json } => status(&run, json),
+        Task::With { command } => with(&command).await,
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The servers' addresses, as programs take them.
+struct Addresses {
+    mongodb: String,
+    kafka: String,
+}
+
+impl Addresses {
+    fn print_exports(&self) -> anyhow::Result<()> {
+        let mut stdout = std::io::stdout();
+        writeln!(stdout, "export {MONGODB}='{}'", self.mongodb)?;
+        writeln!(stdout, "export {KAFKA}='{}'", self.kafka)?;
+        Ok(())
+    }
+}
+
+async fn up(run: &Path) -> anyhow::Result<ExitCode> {
+    let _lock = lock(run)?;
+    // Both to their end: what could be started stays, to be found by the next `up`.
+    let (mongodb, kafka) = tokio::join!(mongodb_up(run), kafka_up(run));
+    Addresses { mongodb: mongodb?, kafka: kafka? }.print_exports()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn mongodb_up(run: &Path) -> anyhow::Result<String> {
+    let home = run.join("mongodb");
+    let own = address(&home);
+    if let Some(uri) = named_elsewhere(MONGODB, own.as_deref()) {
+        eprintln!("MongoDB: {uri}, as {MONGODB} says");
+        reachable_mongodb(&uri).await?;
+        return Ok(uri);
+    }
+    if let (Some(uri), Some(pid)) = (own, recorded(&home.join("mongod-0"))) {
+        eprintln!("MongoDB already runs: {uri} (pid {pid})");
+        return Ok(uri);
+    }
+    let process_home = home.join("mongod-0");
+    // One that an interrupted start left behind.
+    stop_recorded(&process_home, STOP_DEADLINE).await?;
+    eprintln!("MongoDB starts, log {}", process_home.join("log").display());
+    let started = ReplicaSet::start_in(Home::lasting(&home)?, Ownership::Detached, shared_replica_set()).await;
+    if started.is_err() {
+        stop_recorded(&process_home, STOP_DEADLINE).await?;
+    }
+    let set = started?;
+    note_address(&home, &set.uri())?;
+    Ok(set.uri())
+}
+
+async fn kafka_up(run: &Path) -> anyhow::Result<String> {
+    let home = run.join("kafka");
+    let own = address(&home);
+    if let Some(brokers) = named_elsewhere(KAFKA, own.as_deref()) {
+        eprintln!("Kafka: {brokers}, as {KAFKA} says");
+        topic::ping(&brokers, Duration::from_secs(10)).await?;
+        return Ok(brokers);
+    }
+    if let (Some(brokers), Some(pid)) = (own, recorded(&home)) {
+        eprintln!("Kafka already runs: {brokers} (pid {pid})");
+        return Ok(brokers);
+    }
+    stop_recorded(&home, STOP_DEADLINE).await?;
+    eprintln!("Kafka starts, log {}", home.join("log").display());
+    let started = Kafka::start_in(Home::lasting(&home)?, Ownership::Detached, KafkaOptions::default()).await;
+    if started.is_err() {
+        stop_recorded(&home, STOP_DEADLINE).await?;
+    }
+    let kafka = started?;
+    note_address(&home, &kafka.brokers())?;
+    Ok(kafka.brokers())
+}
+
+async fn down(run: &Path, wipe: bool) -> anyhow::Result<ExitCode> {
+    let _lock = lock(run)?;
+    let (mongodb, kafka) = (run.join("mongodb/mongod-0"), run.join("kafka"));
+    let (mongodb, kafka) =
+        tokio::try_join!(stop_recorded(&mongodb, STOP_DEADLINE), stop_recorded(&kafka, STOP_DEADLINE))?;
+    for (name, stopped) in [("MongoDB", mongodb), ("Kafka", kafka)] {
+        eprintln!("{name} {}", if stopped { "stopped" } else { "did not run" });
+    }
+    if wipe {
+        std::fs::remove_dir_all(run).with_context(|| format!("cannot remove {}", run.display()))?;
+        eprintln!("removed {}", run.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(run: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let servers = [("MongoDB", run.join("mongodb"), "mongod-0"), ("Kafka", run.join("kafka"), "")];
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_header(["server", "state", "address", "log"]);
+    let mut report = Vec::new();
+    for (name, home, member) in servers {
+        let process_home = home.join(member).components().collect::<PathBuf>();
+        let pid = recorded(&process_home).map(|pid| pid.as_raw());
+        let address = address(&home);
+        let log = process_home.join("log");
+        report.push(serde_json::json!({ "server": name, "pid": pid, "address": address, "log": log }));
+        table.add_row([
+            name.to_owned(),
+            pid.map_or_else(|| "stopped".to_owned(), |pid| format!("runs, pid {pid}")),
+            address.unwrap_or_else(|| "-".to_owned()),
+            log.display().to_string(),
+        ]);
+    }
+    let mut stdout = std::io::stdout();
+    if json {
+        writeln!(stdout, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        writeln!(stdout, "{table}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn with(command: &[String]) -> anyhow::Result<ExitCode> {
+    // From here on an interrupt is only noted: the servers must be stopped and their directories removed.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+
+    let (mut replica_set, mut kafka) = tokio::try_join!(private_mongodb(), private_kafka())?;
+    let addresses = Addresses {
+        mongodb: replica_set.as_ref().map(ReplicaSet::uri).map_or_else(|| named(MONGODB), Ok)?,
+        kafka: kafka.as_ref().map(Kafka::brokers).map_or_else(|| named(KAFKA), Ok)?,
+    };
+    let (program, arguments) = command.split_first().context("no command")?;
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .env(MONGODB, &addresses.mongodb)
+        .env(KAFKA, &addresses.kafka)
+        .spawn()
+        .with_context(|| format!("cannot run {program}"))?;
+    let status = tokio::select! {
+        status = child.wait() => status?,
+        // The terminal sent it to the command too.
+        _ = interrupt.recv() => child.wait().await?,
+        _ = terminate.recv() => {
+            child.start_kill()?;
+            child.wait().await?
+        }
+    };
+    if !status.success() {
+        let homes = [replica_set.as_mut().map(ReplicaSet::home), kafka.as_mut().map(Kafka::home)];
+        for home in homes.into_iter().flatten() {
+            home.keep();
+            eprintln!("kept, with its logs: {}", home.path().display());
+        }
+    }
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(ExitCode::from(code))
+}
+
+async fn private_mongodb() -> anyhow::Result<Option<ReplicaSet>> {
+    match std::env::var(MONGODB) {
+        Ok(uri) => reachable_mongodb(&uri).await.map(|()| None),
+        Err(_) => ReplicaSet::start(shared_replica_set()).await.map(Some),
+    }
+}
+
+async fn private_kafka() -> anyhow::Result<Option<Kafka>> {
+    match std::env::var(KAFKA) {
+        Ok(brokers) => topic::ping(&brokers, Duration::from_secs(10)).await.map(|()| None),
+        Err(_) => Kafka::start(KafkaOptions::default()).await.map(Some),
+    }
+}
+
+fn shared_replica_set() -> ReplicaSetOptions {
+    ReplicaSetOptions { cache_gb: 1.0, ..ReplicaSetOptions::default() }
+}
+
+async fn reachable_mongodb(uri: &str) -> anyhow::Result<()> {
+    let ping = async {
+        let client = mongodb::Client::with_uri_str(uri).await?;
+        client.database("admin").run_command(bson::doc! { "ping": 1 }).await
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(10), ping).await;
+    // The URI may hold a password.
+    let problem = format!("the MongoDB that {MONGODB} names does not answer: start it, or unset {MONGODB}");
+    answer.context(problem.clone())?.context(problem)?;
+    Ok(())
+}
+
+fn named(variable: &str) -> anyhow::Result<String> {
+    std::env::var(variable).with_context(|| format!("{variable} is not set"))
+}
+
+/// What the environment names, unless that is our own server, perhaps stopped since it was exported.
+fn named_elsewhere(variable: &str, own: Option<&str>) -> Option<String> {
+    std::env::var(variable).ok().filter(|named| Some(named.as_str()) != own)
+}
+
+fn address(home: &Path) -> Option<String> {
+    std::fs::read_to_string(home.join("address")).ok()
+}
+
+fn note_address(home: &Path, address: &str) -> anyhow::Result<()> {
+    let file = home.join("address");
+    std::fs::write(&file, address).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Two `up` at once would start everything twice.
+fn lock(run: &Path) -> anyhow::Result<File> {
+    std::fs::create_dir_all(run).with_context(|| format!("cannot create {}", run.display()))?;
+    let path = run.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
+}

@@ -1,0 +1,10 @@
+//! Tests that run the real programs on real servers.
+//!
+//! - [`servers`] starts, stops, kills and pauses real `mongod` replica sets and Kafka brokers.
+//! - [`world`] is what a test holds: a database, a topic and a group of its own, and the programs of the workspace.
+//! - `src/bin/servers.rs` is the program behind `./dev up`, `./dev down` and `./dev test`.
+
+pub mod eventually;
+pub mod servers;
+pub mod topic;
+pub mod world;

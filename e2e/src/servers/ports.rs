@@ -1,0 +1,50 @@
+//! Free ports on the loopback interface.
+
+use std::collections::HashSet;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use anyhow::Context;
+use rand::RngExt;
+
+/// Below Linux's range for outgoing connections (32768 and up): otherwise, while a server is down, a client's connection
+/// may take the server's port, or even connect to itself.
+const RANGE: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port that nobody listens on, and that this process has not handed out before.
+///
+/// # Errors
+/// When none is found.
+pub fn free_port() -> anyhow::Result<u16> {
+    static HANDED_OUT: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+    let mut handed_out = HANDED_OUT.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..1_000 {
+        let port = rand::rng().random_range(RANGE);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && handed_out.insert(port) {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no free port on 127.0.0.1 in {RANGE:?}")
+}
+
+/// The ports of the server that lives in `home`: free ones at its first start, the same ones ever after.
+///
+/// # Errors
+/// When the file `ports` in `home` cannot be read or written, or no port is free.
+pub fn lasting_ports<const N: usize>(home: &Path) -> anyhow::Result<[u16; N]> {
+    let file = home.join("ports");
+    if let Ok(text) = std::fs::read_to_string(&file) {
+        let ports: Vec<u16> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        return ports.try_into().ok().with_context(|| {
+            format!("{} holds {text:?}, expected {N} port numbers: remove {}", file.display(), home.display())
+        });
+    }
+    let mut ports = [0; N];
+    for port in &mut ports {
+        *port = free_port()?;
+    }
+    let text = ports.map(|port| port.to_string()).join(" ");
+    std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(ports)
+}
