@@ -1,0 +1,158 @@
+//! When one user is present, and how many users are at once.
+
+use smallvec::{Array, SmallVec, smallvec};
+
+/// How long after its end an event keeps its user present, milliseconds.
+pub const LINGER: i64 = 5 * 60 * 1000;
+
+/// The times at which one user is present: half-open intervals in milliseconds from the start of the day, sorted,
+/// neither overlapping nor touching. Joined like that, a user counts once however much he does at a time, and the order
+/// in which intervals come does not matter.
+#[derive(Clone, Debug)]
+pub enum Presence {
+    /// All within 24 days of the day's start, which nearly every user's are.
+    Near(SmallVec<[(i32, i32); 2]>),
+    /// Anything else.
+    Far(SmallVec<[(i64, i64); 1]>),
+}
+
+impl Presence {
+    /// Present on `[start, end)`, which must not be empty.
+    pub fn of(start: i64, end: i64) -> Self {
+        match near(start, end) {
+            Some(interval) => Self::Near(smallvec![interval]),
+            None => Self::Far(smallvec![(start, end)]),
+        }
+    }
+
+    /// Present on `[start, end)` too, which must not be empty.
+    pub fn add(&mut self, start: i64, end: i64) {
+        match (&mut *self, near(start, end)) {
+            (Self::Near(intervals), Some(interval)) => insert(intervals, interval),
+            (Self::Near(intervals), None) => {
+                let mut far = intervals.iter().map(|(start, end)| (i64::from(*start), i64::from(*end))).collect();
+                insert(&mut far, (start, end));
+                *self = Self::Far(far);
+            }
+            (Self::Far(intervals), _) => insert(intervals, (start, end)),
+        }
+    }
+
+    /// Present whenever `other` is too.
+    pub fn merge(&mut self, other: Self) {
+        match other {
+            Self::Near(intervals) => intervals.iter().for_each(|(start, end)| self.add((*start).into(), (*end).into())),
+            Self::Far(intervals) => intervals.iter().for_each(|(start, end)| self.add(*start, *end)),
+        }
+    }
+}
+
+fn near(start: i64, end: i64) -> Option<(i32, i32)> {
+    Some((i32::try_from(start).ok()?, i32::try_from(end).ok()?))
+}
+
+fn insert<T: Ord + Copy, A: Array<Item = (T, T)>>(intervals: &mut SmallVec<A>, (mut start, mut end): (T, T)) {
+    let from = intervals.partition_point(|interval| interval.1 < start);
+    let to = intervals.partition_point(|interval| interval.0 <= end);
+    match &mut intervals[from..to] {
+        [] => intervals.insert(from, (start, end)),
+        [only] => *only = (only.0.min(start), only.1.max(end)),
+        [first, .., last] => {
+            start = start.min(first.0);
+            end = end.max(last.1);
+            intervals[from] = (start, end);
+            intervals.drain(from + 1..to);
+        }
+    }
+}
+
+/// The largest number of users present at one instant.
+pub fn peak<'a>(users: impl Iterator<Item = &'a Presence>) -> u64 {
+    let mut near = Edges::<i32>::default();
+    let mut far = Edges::<i64>::default();
+    for user in users {
+        match user {
+            Presence::Near(intervals) => near.extend(intervals),
+            Presence::Far(intervals) => far.extend(intervals),
+        }
+    }
+    if far.starts.is_empty() {
+        return near.peak();
+    }
+    far.starts.extend(near.starts.into_iter().map(i64::from));
+    far.ends.extend(near.ends.into_iter().map(i64::from));
+    far.peak()
+}
+
+/// Where intervals start and where they end; which start belongs to which end does not matter for counting.
+struct Edges<T> {
+    starts: Vec<T>,
+    ends: Vec<T>,
+}
+
+impl<T> Default for Edges<T> {
+    fn default() -> Self {
+        Self { starts: Vec::new(), ends: Vec::new() }
+    }
+}
+
+impl<T: Ord + Copy> Edges<T> {
+    fn extend(&mut self, intervals: &[(T, T)]) {
+        self.starts.extend(intervals.iter().map(|interval| interval.0));
+        self.ends.extend(intervals.iter().map(|interval| interval.1));
+    }
+
+    fn peak(mut self) -> u64 {
+        self.starts.sort_unstable();
+        self.ends.sort_unstable();
+        let mut ends = self.ends.iter().peekable();
+        let mut present = 0;
+        let mut peak = 0;
+        for start in &self.starts {
+            present += 1;
+            // Half-open: who leaves at this instant is not present any more.
+            while ends.next_if(|end| *end <= start).is_some() {
+                present -= 1;
+            }
+            peak = peak.max(present);
+        }
+        peak
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn presence(intervals: &[(i64, i64)]) -> Presence {
+        let mut presence = Presence::of(intervals[0].0, intervals[0].1);
+        intervals[1..].iter().for_each(|(start, end)| presence.add(*start, *end));
+        presence
+    }
+
+    #[test]
+    fn who_leaves_as_another_comes_is_not_counted_with_him() {
+        let [first, second] = [presence(&[(0, 10)]), presence(&[(10, 20)])];
+        assert_eq!(peak([&first, &second].into_iter()), 1);
+        let overlapping = presence(&[(9, 20)]);
+        assert_eq!(peak([&first, &overlapping].into_iter()), 2);
+    }
+
+    #[test]
+    fn a_user_counts_once_however_much_he_does() {
+        let busy = presence(&[(0, 10), (5, 15), (30, 40), (12, 32), (100, 110)]);
+        assert!(matches!(&busy, Presence::Near(intervals) if intervals.as_slice() == [(0, 40), (100, 110)]));
+        assert_eq!(peak([&busy].into_iter()), 1);
+    }
+
+    #[test]
+    fn far_and_near_times_are_counted_together() {
+        let (far, near) = (presence(&[(-1 << 62, 1 << 62)]), presence(&[(0, 10), (1 << 61, 1 << 62)]));
+        assert_eq!(peak([&far, &near, &presence(&[(5, 6)])].into_iter()), 3);
+    }
+
+    #[test]
+    fn nobody_is_nobody() {
+        assert_eq!(peak(std::iter::empty()), 0);
+    }
+}

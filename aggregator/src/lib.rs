@@ -1,0 +1,20 @@
+//! Rolls each day of events up into one `system_analytics` document.
+//!
+//! The path of an event: [`schedule`] decides that its day is due; [`scan`] reads it with its neighbours from
+//! `usage_analytics`, `activity_logs` and `health_checks`; [`fold`] takes it into the day's state; [`daily`] makes the
+//! document of that state and of what [`lookup`] finds in `users` and `tools`; [`publish`] writes it in one piece.
+//!
+//! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`status`] and [`show`] are for people.
+
+pub mod daily;
+pub mod fold;
+pub mod lookup;
+pub mod metrics;
+pub mod publish;
+pub mod retry;
+pub mod rollup;
+pub mod scan;
+pub mod schedule;
+pub mod serve;
+pub mod show;
+pub mod status;

@@ -1,0 +1,197 @@
+//! What is asked of MongoDB besides a day's events: its users, the names of its tools, the documents around it, and which
+//! days were rolled up.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use bson::oid::ObjectId;
+use bson::raw::RawBsonRef;
+use bson::{DateTime, Document, RawDocumentBuf, doc};
+use common::day::Day;
+use common::documents::rollup_day::{self, RollupDay, State};
+use common::documents::system_analytics::SystemAnalytics;
+use common::documents::{system_analytics, tool, user};
+use futures::TryStreamExt;
+use mongodb::options::{ReadConcern, SelectionCriteria};
+use mongodb::{Collection, Database};
+use rustc_hash::FxHashMap;
+use serde::Deserialize;
+
+use crate::fold::Fold;
+use crate::scan::Source;
+
+/// Ids of one `$in`: far below the limit of a command.
+const IDS_OF_A_QUERY: usize = 20_000;
+
+/// Looking one id up costs the server about as much as streaming this many.
+const STREAMED_PER_LOOKED_UP: u64 = 4;
+
+/// Counts over `users`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct UserCounts {
+    /// Created before the end of the day.
+    pub total: i64,
+    /// Created within the day.
+    pub new: i64,
+    /// Of `total`, verified now.
+    pub verified: i64,
+    /// Of `total`, with an active pro or enterprise plan now.
+    pub premium: i64,
+}
+
+/// Counts the users that existed at the end of `day`.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn user_counts(database: &Database, day: Day) -> anyhow::Result<UserCounts> {
+    let count_if = |condition: Document| doc! { "$sum": { "$cond": [condition, 1_i64, 0_i64] } };
+    let pipeline = [
+        doc! { "$match": { "metadata.createdAt": { "$lt": DateTime::from_chrono(day.end()) } } },
+        doc! { "$group": {
+            "_id": null,
+            "total": { "$sum": 1_i64 },
+            "new": count_if(doc! { "$gte": ["$metadata.createdAt", DateTime::from_chrono(day.start())] }),
+            "verified": count_if(doc! { "$eq": ["$authentication.isVerified", true] }),
+            "premium": count_if(doc! { "$and": [
+                { "$in": ["$subscription.plan", ["pro", "enterprise"]] },
+                { "$eq": ["$subscription.status", "active"] },
+            ] }),
+        } },
+    ];
+    let mut groups = users(database)
+        .aggregate(pipeline)
+        .read_concern(ReadConcern::majority())
+        .with_type::<UserCounts>()
+        .await
+        .context("counting the users")?;
+    Ok(groups.try_next().await?.unwrap_or_default())
+}
+
+/// Of the users active in `fold`, how many were created before `day` began. `total` is the number of users, by which the
+/// cheaper way to find out is chosen.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn returning_users(database: &Database, day: Day, fold: &Fold, total: i64) -> anyhow::Result<u64> {
+    let active = fold.active_users().len() as u64;
+    if active.saturating_mul(STREAMED_PER_LOOKED_UP) < total.unsigned_abs() {
+        returning_looked_up(database, day, fold).await
+    } else {
+        returning_streamed(database, day, fold).await
+    }
+}
+
+async fn returning_looked_up(database: &Database, day: Day, fold: &Fold) -> anyhow::Result<u64> {
+    let active: Vec<ObjectId> = fold.active_users().collect();
+    let mut returning = 0;
+    for ids in active.chunks(IDS_OF_A_QUERY) {
+        let mut filter = created_before(day);
+        filter.insert("_id", doc! { "$in": ids });
+        returning += users(database).count_documents(filter).read_concern(ReadConcern::majority()).await?;
+    }
+    Ok(returning)
+}
+
+async fn returning_streamed(database: &Database, day: Day, fold: &Fold) -> anyhow::Result<u64> {
+    let mut returning = 0;
+    let mut batches = users(database)
+        .find(created_before(day))
+        .projection(doc! { "_id": 1 })
+        .read_concern(ReadConcern::majority())
+        .batch()
+        .await?;
+    while let Some(batch) = batches.try_next().await? {
+        for document in batch.doc_slices()? {
+            let RawBsonRef::Document(document) = document? else { continue };
+            returning += u64::from(document.get_object_id("_id").is_ok_and(|id| fold.is_active(&id)));
+        }
+    }
+    Ok(returning)
+}
+
+fn created_before(day: Day) -> Document {
+    doc! { "metadata.createdAt": { "$lt": DateTime::from_chrono(day.start()) } }
+}
+
+fn users(database: &Database) -> Collection<RawDocumentBuf> {
+    database.collection(user::COLLECTION)
+}
+
+/// The names of those of `tools` that have one.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn tool_names(database: &Database, tools: &[ObjectId]) -> anyhow::Result<FxHashMap<ObjectId, String>> {
+    let mut documents = database
+        .collection::<RawDocumentBuf>(tool::COLLECTION)
+        .find(doc! { "_id": { "$in": tools } })
+        .projection(doc! { "name": 1 })
+        .read_concern(ReadConcern::majority())
+        .await
+        .context("reading the tools' names")?;
+    let mut names = FxHashMap::default();
+    while documents.advance().await? {
+        let document = documents.current();
+        if let (Ok(id), Ok(name)) = (document.get_object_id("_id"), document.get_str("name")) {
+            names.insert(id, name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// The daily document of `day`, if it was rolled up.
+///
+/// # Errors
+/// MongoDB fails, or holds a document of another form.
+pub async fn daily_document(database: &Database, day: Day) -> anyhow::Result<Option<SystemAnalytics>> {
+    database
+        .collection::<SystemAnalytics>(system_analytics::COLLECTION)
+        .find_one(doc! { "date": day.to_string() })
+        .selection_criteria(SelectionCriteria::ReadPreference(mongodb::options::ReadPreference::Primary))
+        .read_concern(ReadConcern::majority())
+        .await
+        .with_context(|| format!("reading the daily document of {day}"))
+}
+
+/// What is known of each day that was ever tried, by rising date.
+///
+/// # Errors
+/// MongoDB fails, or holds a document of another form.
+pub async fn day_states(database: &Database) -> anyhow::Result<Vec<RollupDay>> {
+    let states = database.collection::<RollupDay>(rollup_day::COLLECTION);
+    let states = states.find(doc! {}).sort(doc! { "_id": 1 }).read_concern(ReadConcern::majority()).await?;
+    states.try_collect().await.context("reading the states of the days")
+}
+
+/// The days whose last roll-up succeeded.
+///
+/// # Errors
+/// MongoDB fails, or holds a document of another form.
+pub async fn rolled_days(database: &Database) -> anyhow::Result<BTreeSet<Day>> {
+    let states = day_states(database).await?;
+    Ok(states.into_iter().filter(|day| day.state == Some(State::Rolled)).map(|day| day.date).collect())
+}
+
+/// The day of the earliest event that is still there.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn first_day_with_events(database: &Database) -> anyhow::Result<Option<Day>> {
+    let mut first = None;
+    for source in Source::ALL {
+        let earliest = database
+            .collection::<RawDocumentBuf>(source.collection())
+            .find_one(doc! { "timestamp": { "$type": "date" } })
+            .sort(doc! { "timestamp": 1 })
+            .projection(doc! { "_id": 0, "timestamp": 1 })
+            .read_concern(ReadConcern::majority())
+            .await
+            .with_context(|| format!("looking for the first event of {source}"))?;
+        let day = earliest.and_then(|event| event.get_datetime("timestamp").ok()).map(|time| Day::of(time.to_chrono()));
+        first = match (first, day) {
+            (Some(first), Some(day)) => Some(std::cmp::min(first, day)),
+            (first, day) => first.or(day),
+        };
+    }
+    Ok(first)
+}

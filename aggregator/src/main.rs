@@ -1,0 +1,211 @@
+//! `aggregator`: rolls days up, keeps them rolled up, and shows them.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use chrono::Utc;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use common::day::Day;
+use common::program::{self, Common, WrongUsage};
+use common::settings::Settings;
+use common::telemetry::Readiness;
+use common::{mongo, shutdown, telemetry};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+
+use aggregator::rollup::{Rolled, Rollup};
+use aggregator::schedule::{self, Schedule};
+use aggregator::{lookup, metrics, retry, serve, show, status};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const PORT: u16 = 9465;
+
+/// Rolls each day of events up into one system_analytics document
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Rolls up a day, or every day of a range; doing so again gives the same documents
+    Run(Run),
+    /// Rolls up every finished day, now and whenever aggregator.schedule fires, until it is told to end
+    Serve,
+    /// Lists the days: state, inputs, duration, age
+    Status {
+        /// Only the newest days
+        #[arg(long, value_name = "DAYS", default_value_t = 31)]
+        last: usize,
+    },
+    /// Shows one day's numbers beside those of the day before
+    Show {
+        /// The day, YYYY-MM-DD, in UTC
+        #[arg(long, value_name = "DAY")]
+        date: Day,
+        /// The whole document, as relaxed Extended JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// The day, YYYY-MM-DD, in UTC
+    #[arg(long, value_name = "DAY", required_unless_present = "from", conflicts_with_all = ["from", "to"])]
+    date: Option<Day>,
+    /// First day of a range, YYYY-MM-DD, in UTC
+    #[arg(long, value_name = "DAY", requires = "to")]
+    from: Option<Day>,
+    /// Last day of the range
+    #[arg(long, value_name = "DAY", requires = "from")]
+    to: Option<Day>,
+    /// What computes the numbers
+    #[arg(long, value_enum, default_value_t = Engine::Scan)]
+    engine: Engine,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Engine {
+    /// Streams the events out of MongoDB and folds them here
+    Scan,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    program::run(async move {
+        let settings = cli.common.settings()?;
+        telemetry::init_logging(&settings.telemetry)?;
+        match cli.command {
+            Command::Run(options) => run(&settings, &options).await,
+            Command::Serve => serve(&settings).await,
+            Command::Status { last } => status(&settings, last).await,
+            Command::Show { date, json } => show(&settings, date, json).await,
+        }
+    })
+}
+
+async fn run(settings: &Settings, options: &Run) -> anyhow::Result<()> {
+    let Engine::Scan = options.engine;
+    let days = options.days()?;
+    let rollup = rollup(settings).await?;
+    let progress = progress_bar(days.len());
+    let mut failures = Vec::new();
+    for day in days {
+        progress.set_message(day.to_string());
+        match rollup.day(day).await {
+            Ok(rolled) => progress.suspend(|| println!("{}", summary(&rolled))),
+            // Without its server every other day would fail too.
+            Err(error) if retry::is_passing(&error) => return Err(error),
+            Err(error) => failures.push(error),
+        }
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    match failures.len() {
+        0 => Ok(()),
+        1 => Err(failures.remove(0)),
+        days => bail!("{days} days could not be rolled up; `aggregator status` says why"),
+    }
+}
+
+async fn serve(settings: &Settings) -> anyhow::Result<()> {
+    let schedule = Schedule::parse(&settings.aggregator.schedule)?;
+    let shutdown = shutdown::token()?;
+    let recorder = telemetry::init_metrics(metrics::BUCKETS)?;
+    metrics::describe();
+    let readiness = Readiness::default();
+    telemetry::serve(&settings.telemetry, PORT, recorder, readiness.clone(), shutdown.clone()).await?;
+    let rollup = rollup(settings).await?;
+    readiness.ready();
+    serve::serve(&rollup, &schedule, &shutdown).await;
+    Ok(())
+}
+
+async fn status(settings: &Settings, last: usize) -> anyhow::Result<()> {
+    let database = mongo::connect(&settings.mongodb).await?;
+    let first_event = lookup::first_day_with_events(&database).await?;
+    let lines = status::lines(lookup::day_states(&database).await?, first_event, Day::today());
+    if lines.is_empty() {
+        println!("There are no events of a finished day yet, so there is no day to roll up.");
+        return Ok(());
+    }
+    println!("{}", status::table(&lines[..lines.len().min(last)], Utc::now()));
+    if lines.len() > last {
+        println!("{} earlier days are not listed; see them with --last {}", lines.len() - last, lines.len());
+    }
+    Ok(())
+}
+
+async fn show(settings: &Settings, day: Day, json: bool) -> anyhow::Result<()> {
+    let database = mongo::connect(&settings.mongodb).await?;
+    let Some(document) = lookup::daily_document(&database, day).await? else {
+        bail!(show::missing(day, schedule::is_over(day, Utc::now())));
+    };
+    if json {
+        let document = bson::serialize_to_bson(&document)?.into_relaxed_extjson();
+        println!("{}", serde_json::to_string_pretty(&document)?);
+    } else {
+        let yesterday = lookup::daily_document(&database, day.previous()).await?;
+        println!("{}", show::page(&document, yesterday.as_ref()));
+    }
+    Ok(())
+}
+
+impl Run {
+    /// Oldest first, so that each day finds its yesterday.
+    fn days(&self) -> Result<Vec<Day>, WrongUsage> {
+        let (Some(from), Some(to)) = (self.date.or(self.from), self.date.or(self.to)) else {
+            return Err(WrongUsage("name a day with --date, or a range with --from and --to".into()));
+        };
+        if to < from {
+            return Err(WrongUsage(format!("--to {to} is before --from {from}")));
+        }
+        if !schedule::is_over(to, Utc::now()) {
+            let last = Day::yesterday();
+            return Err(WrongUsage(format!(
+                "{to} is not over yet in UTC; the last day that can be rolled up is {last}"
+            )));
+        }
+        Ok(Day::range_inclusive(from, to).collect())
+    }
+}
+
+async fn rollup(settings: &Settings) -> anyhow::Result<Rollup> {
+    let database = mongo::connect(&settings.mongodb).await?;
+    Ok(Rollup { database, readers: settings.aggregator.scan_readers })
+}
+
+fn summary(rolled: &Rolled) -> String {
+    let count = |number: i64| HumanCount(number.unsigned_abs()).to_string();
+    let inputs = rolled.inputs;
+    let left_out = match inputs.unreadable {
+        0 => String::new(),
+        unreadable => format!(" ({} unreadable documents left out)", count(unreadable)),
+    };
+    format!(
+        "{}: {} tool uses, {} activities, {} health checks in {:.1} s{left_out}",
+        rolled.day,
+        count(inputs.tool_usage),
+        count(inputs.activity),
+        count(inputs.health_checks),
+        rolled.took.as_secs_f64(),
+    )
+}
+
+/// Drawn on a terminal only, and not for a single day.
+fn progress_bar(days: usize) -> ProgressBar {
+    if days < 2 {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} days, {msg}, {eta} left");
+    let progress = ProgressBar::new(days as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    progress.enable_steady_tick(Duration::from_millis(250));
+    progress
+}

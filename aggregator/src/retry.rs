@@ -1,0 +1,101 @@
+//! Waits out what passes: a failover, a lost connection, a server that restarts.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use mongodb::error::{Error, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, WriteFailure};
+
+use crate::metrics;
+
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// With the delays between them about half a minute, which an election takes at most.
+const RETRIES: usize = 6;
+
+/// Two writers that insert the same document: the second finds it on the next attempt.
+const DUPLICATE_KEY: i32 = 11000;
+
+/// Codes of a server that changes its role, stops or has dropped a cursor (CursorNotFound, ReadConcernMajorityNotAvailableYet,
+/// and the retryable codes of MongoDB's retryable reads specification).
+const PASSING_CODES: [i32; 15] = [6, 7, 43, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436];
+
+/// Runs `step`, which must be safe to repeat, until it succeeds, fails for good, or has failed too often.
+///
+/// # Errors
+/// The last error of `step`.
+pub async fn passing_faults<T, Fut>(step: impl FnMut() -> Fut) -> anyhow::Result<T>
+where
+    Fut: Future<Output = anyhow::Result<T>>,
+{
+    let delays = ExponentialBuilder::default().with_min_delay(FIRST_DELAY).with_max_delay(LONGEST_DELAY);
+    with_delays(delays.with_jitter(), step).await
+}
+
+async fn with_delays<T, Fut>(delays: ExponentialBuilder, step: impl FnMut() -> Fut) -> anyhow::Result<T>
+where
+    Fut: Future<Output = anyhow::Result<T>>,
+{
+    step.retry(delays.with_max_times(RETRIES))
+        .when(is_passing)
+        .notify(|error, delay| {
+            metrics::retried();
+            tracing::warn!(error = format!("{error:#}"), ?delay, "trying again");
+        })
+        .await
+}
+
+/// Whether the same step may succeed later.
+pub fn is_passing(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<Error>()).any(|error| {
+        error.contains_label(RETRYABLE_WRITE_ERROR)
+            || error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+            || match error.kind.as_ref() {
+                ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
+                ErrorKind::Command(command) => PASSING_CODES.contains(&command.code),
+                ErrorKind::Write(WriteFailure::WriteError(write)) => write.code == DUPLICATE_KEY,
+                ErrorKind::Write(WriteFailure::WriteConcernError(_)) => true,
+                _ => false,
+            }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const AT_ONCE: ExponentialBuilder =
+        ExponentialBuilder::new().with_min_delay(Duration::ZERO).with_max_delay(Duration::ZERO);
+
+    fn lost_connection() -> anyhow::Error {
+        Error::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset)).into()
+    }
+
+    #[tokio::test]
+    async fn a_lost_connection_is_tried_again_and_a_wrong_document_is_not() {
+        let attempts = Cell::new(0);
+        let count = |error: fn() -> anyhow::Error| {
+            let attempts = &attempts;
+            move || {
+                attempts.set(attempts.get() + 1);
+                async move { if attempts.get() < 3 { Err(error()) } else { Ok(()) } }
+            }
+        };
+        with_delays(AT_ONCE, count(lost_connection)).await.unwrap();
+        assert_eq!(attempts.take(), 3);
+        with_delays(AT_ONCE, count(|| anyhow::anyhow!("not a document"))).await.unwrap_err();
+        assert_eq!(attempts.take(), 1);
+    }
+
+    #[tokio::test]
+    async fn it_ends() {
+        let attempts = Cell::new(0);
+        let never = || {
+            attempts.set(attempts.get() + 1);
+            async { Err::<(), _>(lost_connection().context("reading")) }
+        };
+        with_delays(AT_ONCE, never).await.unwrap_err();
+        assert_eq!(attempts.get(), 1 + RETRIES);
+    }
+}

@@ -1,0 +1,441 @@
+//! Reads a day's events in parallel slices of time and folds them.
+//!
+//! Readers take slices from one queue, so that a busy hour does not keep one reader while the others are done. Each reader
+//! folds into its own [`Fold`]; these are merged at the end. Documents are read as raw BSON and never built.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use bson::oid::ObjectId;
+use bson::raw::{RawBsonRef, RawDocument};
+use bson::{DateTime, Document, RawDocumentBuf, doc};
+use chrono::Utc;
+use common::day::Day;
+use common::documents::activity_log::{self, Action};
+use common::documents::{health_check, usage_analytics};
+use futures::TryStreamExt;
+use mongodb::Database;
+use mongodb::options::ReadConcern;
+use tokio::task::JoinSet;
+
+use crate::fold::exact::Mean;
+use crate::fold::{Activity, Fold, HealthCheck, ToolUse};
+use crate::metrics;
+
+/// Short enough that the readers finish together, long enough that a query costs little beside what it returns.
+const SLICE: Duration = Duration::from_secs(15 * 60);
+
+/// Documents of one answer: some 2 MB, so that readers times answers stay small in memory.
+const BATCH: u32 = 10_000;
+
+/// The collections that a day is folded from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// `usage_analytics`.
+    ToolUses,
+    /// `activity_logs`.
+    Activities,
+    /// `health_checks`.
+    HealthChecks,
+}
+
+impl Source {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ToolUses, Self::Activities, Self::HealthChecks];
+
+    /// The collection's name.
+    pub fn collection(self) -> &'static str {
+        match self {
+            Self::ToolUses => usage_analytics::COLLECTION,
+            Self::Activities => activity_log::COLLECTION,
+            Self::HealthChecks => health_check::COLLECTION,
+        }
+    }
+
+    /// The fields that the fold needs, and no others.
+    pub fn projection(self) -> Document {
+        match self {
+            Self::ToolUses => doc! {
+                "_id": 0, "userId": 1, "toolId": 1, "sessionId": 1, "usage.startTime": 1, "usage.endTime": 1,
+                "usage.success": 1, "performance.responseTime": 1,
+            },
+            Self::Activities => doc! { "_id": 0, "userId": 1, "sessionId": 1, "action": 1, "timestamp": 1 },
+            Self::HealthChecks => doc! { "_id": 0, "toolId": 1, "healthy": 1 },
+        }
+    }
+
+    /// Folds one document, or says why it cannot be read.
+    ///
+    /// # Errors
+    /// A field that the fold needs is missing or not of its type.
+    pub fn fold(self, document: &RawDocument, fold: &mut Fold) -> Result<(), Unreadable> {
+        match self {
+            Self::ToolUses => fold.add_tool_use(&read_tool_use(document)?),
+            Self::Activities => fold.add_activity(&read_activity(document)?),
+            Self::HealthChecks => fold.add_health_check(&read_health_check(document)?),
+        }
+        Ok(())
+    }
+}
+
+/// Why a document was left out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("{field} is {found}, expected {expected}")]
+pub struct Unreadable {
+    field: &'static str,
+    found: String,
+    expected: &'static str,
+}
+
+/// Folds all events of `day`, with `readers` queries at a time.
+///
+/// # Errors
+/// MongoDB fails, or a cursor returns what is not BSON.
+pub async fn scan(database: &Database, day: Day, readers: usize) -> anyhow::Result<Fold> {
+    let slices = Arc::new(Slices::of(day, &sources_with_events(database, day).await?));
+    let mut running = JoinSet::new();
+    for _ in 0..readers.clamp(1, slices.all.len().max(1)) {
+        running.spawn(read_slices(database.clone(), day, Arc::clone(&slices)));
+    }
+    let mut folded = Fold::new(day);
+    let mut left_out = LeftOut::default();
+    while let Some(finished) = running.join_next().await {
+        let (fold, reasons) = finished.context("a reader of the scan ended early")??;
+        folded = folded.merged(fold);
+        left_out.merge(reasons);
+    }
+    left_out.report(day);
+    Ok(folded)
+}
+
+/// The filter for the events of `[from, to)`.
+pub fn within(from: chrono::DateTime<Utc>, to: chrono::DateTime<Utc>) -> Document {
+    doc! { "timestamp": { "$gte": DateTime::from_chrono(from), "$lt": DateTime::from_chrono(to) } }
+}
+
+/// A backfill meets many days on which a collection has nothing; those are not asked slice by slice.
+async fn sources_with_events(database: &Database, day: Day) -> mongodb::error::Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for source in Source::ALL {
+        let events = database.collection::<RawDocumentBuf>(source.collection());
+        let any = events
+            .find_one(within(day.start(), day.end()))
+            .projection(doc! { "_id": 1 })
+            .read_concern(ReadConcern::majority())
+            .await?;
+        if any.is_some() {
+            sources.push(source);
+        }
+    }
+    Ok(sources)
+}
+
+/// The queue that readers take from.
+struct Slices {
+    all: Vec<(Source, chrono::DateTime<Utc>)>,
+    taken: AtomicUsize,
+}
+
+impl Slices {
+    fn of(day: Day, sources: &[Source]) -> Self {
+        let mut starts = vec![day.start()];
+        while let Some(next) = starts.last().map(|start| *start + SLICE).filter(|next| *next < day.end()) {
+            starts.push(next);
+        }
+        let all = starts.iter().flat_map(|start| sources.iter().map(move |source| (*source, *start))).collect();
+        Self { all, taken: AtomicUsize::new(0) }
+    }
+
+    fn take(&self) -> Option<(Source, chrono::DateTime<Utc>)> {
+        self.all.get(self.taken.fetch_add(1, Ordering::Relaxed)).copied()
+    }
+}
+
+async fn read_slices(database: Database, day: Day, slices: Arc<Slices>) -> anyhow::Result<(Fold, LeftOut)> {
+    let mut fold = Fold::new(day);
+    let mut left_out = LeftOut::default();
+    while let Some((source, from)) = slices.take() {
+        let to = (from + SLICE).min(day.end());
+        let mut batches = database
+            .collection::<RawDocumentBuf>(source.collection())
+            .find(within(from, to))
+            .projection(source.projection())
+            .batch_size(BATCH)
+            .read_concern(ReadConcern::majority())
+            .batch()
+            .await?;
+        while let Some(batch) = batches.try_next().await? {
+            for document in batch.doc_slices()? {
+                let RawBsonRef::Document(document) = document? else { continue };
+                if let Err(reason) = source.fold(document, &mut fold) {
+                    fold.add_unreadable();
+                    left_out.add(source, reason);
+                }
+            }
+        }
+    }
+    Ok((fold, left_out))
+}
+
+/// How many documents were left out for which reason.
+#[derive(Default)]
+struct LeftOut(BTreeMap<(Source, Unreadable), u64>);
+
+impl LeftOut {
+    fn add(&mut self, source: Source, reason: Unreadable) {
+        *self.0.entry((source, reason)).or_default() += 1;
+    }
+
+    fn merge(&mut self, other: Self) {
+        for (reason, documents) in other.0 {
+            *self.0.entry(reason).or_default() += documents;
+        }
+    }
+
+    fn report(&self, day: Day) {
+        for ((source, reason), documents) in &self.0 {
+            let collection = source.collection();
+            metrics::unreadable(collection, *documents);
+            tracing::warn!(%day, collection, documents, %reason, "documents left out of the day");
+        }
+    }
+}
+
+fn read_tool_use(document: &RawDocument) -> Result<ToolUse, Unreadable> {
+    let (mut user, mut tool, mut session, mut response_time) = (None, None, None, None);
+    let (mut start, mut end, mut success) = (None, None, None);
+    for_each(document, |key, value| {
+        match key {
+            "userId" => user = optional_id("userId", value)?,
+            "toolId" => tool = optional_id("toolId", value)?,
+            "sessionId" => session = optional_id("sessionId", value)?,
+            "usage" => for_each(sub_document("usage", value)?, |key, value| {
+                match key {
+                    "startTime" => start = Some(millis("usage.startTime", value)?),
+                    "endTime" => end = Some(millis("usage.endTime", value)?),
+                    "success" => success = Some(boolean("usage.success", value)?),
+                    _ => {}
+                }
+                Ok(())
+            })?,
+            "performance" if value != RawBsonRef::Null => {
+                for_each(sub_document("performance", value)?, |key, value| {
+                    if key == "responseTime" {
+                        response_time = optional_duration("performance.responseTime", value)?;
+                    }
+                    Ok(())
+                })?
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(ToolUse {
+        user,
+        tool: required("toolId", tool, "an ObjectId")?,
+        session,
+        start: required("usage.startTime", start, "a date")?,
+        end: required("usage.endTime", end, "a date")?,
+        success: required("usage.success", success, "a boolean")?,
+        response_time,
+    })
+}
+
+fn read_activity(document: &RawDocument) -> Result<Activity, Unreadable> {
+    let (mut user, mut session, mut action, mut at) = (None, None, None, None);
+    for_each(document, |key, value| {
+        match key {
+            "userId" => user = optional_id("userId", value)?,
+            "sessionId" => session = optional_id("sessionId", value)?,
+            "action" => action = Some(known_action(value)?),
+            "timestamp" => at = Some(millis("timestamp", value)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(Activity {
+        user,
+        session,
+        action: required("action", action, KNOWN_ACTION)?,
+        at: required("timestamp", at, "a date")?,
+    })
+}
+
+fn read_health_check(document: &RawDocument) -> Result<HealthCheck, Unreadable> {
+    let (mut tool, mut healthy) = (None, None);
+    for_each(document, |key, value| {
+        match key {
+            "toolId" => tool = optional_id("toolId", value)?,
+            "healthy" => healthy = Some(boolean("healthy", value)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(HealthCheck {
+        tool: required("toolId", tool, "an ObjectId")?,
+        healthy: required("healthy", healthy, "a boolean")?,
+    })
+}
+
+fn for_each<'a>(
+    document: &'a RawDocument,
+    mut read: impl FnMut(&'a str, RawBsonRef<'a>) -> Result<(), Unreadable>,
+) -> Result<(), Unreadable> {
+    for element in document {
+        let (key, value) = element.map_err(|error| Unreadable {
+            field: "the document",
+            found: format!("broken ({error})"),
+            expected: "BSON",
+        })?;
+        read(key.as_str(), value)?;
+    }
+    Ok(())
+}
+
+const KNOWN_ACTION: &str = "one of page_view, signup, login, login_failed, logout";
+
+fn known_action(value: RawBsonRef<'_>) -> Result<Action, Unreadable> {
+    let RawBsonRef::String(text) = value else { return Err(unexpected("action", value, KNOWN_ACTION)) };
+    let known = Action::ALL.iter().find(|action| action.as_str() == text);
+    // The text itself may be anything, so it is not repeated.
+    known.copied().ok_or_else(|| Unreadable { field: "action", found: "another string".into(), expected: KNOWN_ACTION })
+}
+
+fn optional_id(field: &'static str, value: RawBsonRef<'_>) -> Result<Option<ObjectId>, Unreadable> {
+    match value {
+        RawBsonRef::ObjectId(id) => Ok(Some(id)),
+        RawBsonRef::Null => Ok(None),
+        other => Err(unexpected(field, other, "an ObjectId")),
+    }
+}
+
+fn optional_duration(field: &'static str, value: RawBsonRef<'_>) -> Result<Option<f64>, Unreadable> {
+    let number = match value {
+        RawBsonRef::Double(number) => number,
+        RawBsonRef::Int32(number) => number.into(),
+        RawBsonRef::Int64(number) => number as f64,
+        RawBsonRef::Null => return Ok(None),
+        other => return Err(unexpected(field, other, "a number")),
+    };
+    if !Mean::takes(number) {
+        return Err(Unreadable { field, found: "out of range".into(), expected: "milliseconds from 0 to 2^32" });
+    }
+    Ok(Some(number))
+}
+
+fn millis(field: &'static str, value: RawBsonRef<'_>) -> Result<i64, Unreadable> {
+    match value {
+        RawBsonRef::DateTime(time) => Ok(time.timestamp_millis()),
+        other => Err(unexpected(field, other, "a date")),
+    }
+}
+
+fn boolean(field: &'static str, value: RawBsonRef<'_>) -> Result<bool, Unreadable> {
+    match value {
+        RawBsonRef::Boolean(boolean) => Ok(boolean),
+        other => Err(unexpected(field, other, "a boolean")),
+    }
+}
+
+fn sub_document<'a>(field: &'static str, value: RawBsonRef<'a>) -> Result<&'a RawDocument, Unreadable> {
+    match value {
+        RawBsonRef::Document(document) => Ok(document),
+        other => Err(unexpected(field, other, "a document")),
+    }
+}
+
+fn required<T>(field: &'static str, value: Option<T>, expected: &'static str) -> Result<T, Unreadable> {
+    value.ok_or_else(|| Unreadable { field, found: "missing".into(), expected })
+}
+
+fn unexpected(field: &'static str, value: RawBsonRef<'_>, expected: &'static str) -> Unreadable {
+    Unreadable { field, found: format!("of type {:?}", value.element_type()), expected }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.collection())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    const DAY: &str = "2024-01-15";
+
+    fn folded(source: Source, document: &RawDocumentBuf) -> Result<Fold, Unreadable> {
+        let mut fold = Fold::new(Day::parse(DAY).unwrap());
+        source.fold(document, &mut fold).map(|()| fold)
+    }
+
+    fn tool_use() -> Document {
+        let time = DateTime::from_chrono(Day::parse(DAY).unwrap().start());
+        doc! {
+            "userId": ObjectId::new(), "toolId": ObjectId::new(), "sessionId": ObjectId::new(),
+            "usage": { "startTime": time, "endTime": time, "success": true },
+            "performance": { "responseTime": 5.5 },
+        }
+    }
+
+    #[test]
+    fn a_day_is_cut_without_gap_or_overlap() {
+        let day = Day::parse(DAY).unwrap();
+        let slices = Slices::of(day, &Source::ALL);
+        assert_eq!(slices.all.len(), 3 * 96);
+        let mut of_tool_uses =
+            slices.all.iter().filter(|(source, _)| *source == Source::ToolUses).map(|(_, from)| *from);
+        assert_eq!(of_tool_uses.next(), Some(day.start()));
+        assert_eq!(of_tool_uses.last().unwrap() + SLICE, day.end());
+        assert_eq!(std::iter::from_fn(|| slices.take()).count(), 3 * 96);
+    }
+
+    #[test]
+    fn optional_fields_may_be_missing_or_null() {
+        let mut document = tool_use();
+        for field in ["userId", "sessionId", "performance"] {
+            document.insert(field, bson::Bson::Null);
+            assert!(folded(Source::ToolUses, &RawDocumentBuf::try_from(&document).unwrap()).is_ok(), "{field} null");
+            document.remove(field);
+            assert!(folded(Source::ToolUses, &RawDocumentBuf::try_from(&document).unwrap()).is_ok(), "{field} missing");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_of_another_type_is_named() {
+        let mut wrong = tool_use();
+        wrong.insert("userId", "64a0");
+        let reason = folded(Source::ToolUses, &RawDocumentBuf::try_from(&wrong).unwrap()).unwrap_err();
+        assert_eq!(reason.to_string(), "userId is of type String, expected an ObjectId");
+        let mut missing = tool_use();
+        missing.get_document_mut("usage").unwrap().remove("success");
+        let reason = folded(Source::ToolUses, &RawDocumentBuf::try_from(&missing).unwrap()).unwrap_err();
+        assert_eq!(reason.to_string(), "usage.success is missing, expected a boolean");
+        let activity = rawdoc! { "action": "dance", "timestamp": DateTime::now() };
+        let reason = folded(Source::Activities, &activity).unwrap_err();
+        assert!(reason.to_string().starts_with("action is another string, expected one of page_view"), "{reason}");
+        let check = rawdoc! { "toolId": ObjectId::new(), "healthy": 1 };
+        assert!(folded(Source::HealthChecks, &check).is_err());
+    }
+
+    #[test]
+    fn a_response_time_may_be_any_number_that_can_be_one() {
+        for (value, readable) in [
+            (bson::Bson::Int32(5), true),
+            (bson::Bson::Int64(5), true),
+            (f64::NAN.into(), false),
+            ((-1.0).into(), false),
+        ] {
+            let mut document = tool_use();
+            document.insert("performance", doc! { "responseTime": value });
+            let folded = folded(Source::ToolUses, &RawDocumentBuf::try_from(&document).unwrap());
+            assert_eq!(folded.is_ok(), readable);
+        }
+    }
+}

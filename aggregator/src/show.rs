@@ -1,0 +1,217 @@
+//! `aggregator show`: one day as a table that a person reads, with the day before beside it.
+
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use common::day::Day;
+use common::documents::system_analytics::{Metrics, Rollup, SystemAnalytics};
+use indicatif::HumanCount;
+
+/// How a number is written, and what its change is measured in.
+#[derive(Clone, Copy)]
+enum Kind {
+    Count,
+    Minutes,
+    Millis,
+    /// 0 to 1, written as percent.
+    Share,
+    /// 0 to 100.
+    Percent,
+}
+
+/// Which way is better, where one is.
+#[derive(Clone, Copy, PartialEq)]
+enum Better {
+    More,
+    Less,
+    Neither,
+}
+
+struct Number {
+    name: &'static str,
+    kind: Kind,
+    better: Better,
+    read: fn(&Metrics) -> Option<f64>,
+}
+
+const fn number(name: &'static str, kind: Kind, better: Better, read: fn(&Metrics) -> Option<f64>) -> Number {
+    Number { name, kind, better, read }
+}
+
+const USERS: &[Number] = &[
+    number("Total", Kind::Count, Better::More, |day| Some(day.users.total as f64)),
+    number("Active", Kind::Count, Better::More, |day| Some(day.users.active as f64)),
+    number("New", Kind::Count, Better::More, |day| Some(day.users.new as f64)),
+    number("Verified", Kind::Count, Better::More, |day| Some(day.users.verified as f64)),
+    number("Premium", Kind::Count, Better::More, |day| Some(day.users.premium as f64)),
+];
+
+const TOOLS: &[Number] = &[
+    number("Uses", Kind::Count, Better::More, |day| Some(day.tools.total_usage as f64)),
+    number("Users of tools", Kind::Count, Better::More, |day| Some(day.tools.unique_users as f64)),
+    number("Visit of tool use alone, mean", Kind::Minutes, Better::Neither, |day| day.tools.average_session_duration),
+];
+
+const PERFORMANCE: &[Number] = &[
+    number("Response time, mean", Kind::Millis, Better::Less, |day| day.performance.average_response_time),
+    number("Failed uses", Kind::Share, Better::Less, |day| day.performance.error_rate),
+    number("Uptime", Kind::Percent, Better::More, |day| day.performance.uptime),
+    number("Users at once, peak", Kind::Count, Better::More, |day| Some(day.performance.peak_concurrent_users as f64)),
+];
+
+const ENGAGEMENT: &[Number] = &[
+    number("Page views", Kind::Count, Better::More, |day| Some(day.engagement.page_views as f64)),
+    number("Bounced visits", Kind::Share, Better::Less, |day| day.engagement.bounce_rate),
+    number("Visit, mean", Kind::Minutes, Better::More, |day| day.engagement.average_session_duration),
+    number("Returning users", Kind::Share, Better::More, |day| day.engagement.return_user_rate),
+];
+
+const SECTIONS: &[(&str, &[Number])] =
+    &[("Users", USERS), ("Tools", TOOLS), ("Performance", PERFORMANCE), ("Engagement", ENGAGEMENT)];
+
+const NOTHING: &str = "–";
+
+/// The whole page: numbers, most used tools, origin.
+pub fn page(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -> String {
+    let mut page = format!("{}\n{}\n", numbers(day, yesterday), most_used_tools(day, yesterday));
+    if let Some(rollup) = &day.rollup {
+        page.push_str(&origin(rollup));
+    }
+    if yesterday.is_none() {
+        page.push_str(&format!("\n{} has no daily document, so nothing stands beside this day.", day.date.previous()));
+    }
+    page
+}
+
+fn numbers(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -> Table {
+    let mut table = new_table(["", &day.date.to_string(), &day.date.previous().to_string(), "Change"]);
+    for (section, numbers) in SECTIONS {
+        table.add_row([Cell::new(section).add_attribute(Attribute::Bold)]);
+        for number in *numbers {
+            let now = (number.read)(&day.metrics);
+            let before = yesterday.and_then(|yesterday| (number.read)(&yesterday.metrics));
+            table.add_row([
+                Cell::new(format!("  {}", number.name)),
+                Cell::new(written(now, number.kind)),
+                Cell::new(written(before, number.kind)),
+                change(before, now, number),
+            ]);
+        }
+    }
+    table
+}
+
+fn most_used_tools(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -> Table {
+    let mut table = new_table(["Most used tools", "Uses", "Day before", "Change"]);
+    let uses = number("", Kind::Count, Better::More, |_| None);
+    for tool in &day.metrics.tools.most_used_tools {
+        let before = yesterday.and_then(|yesterday| {
+            yesterday.metrics.tools.most_used_tools.iter().find(|earlier| earlier.tool_id == tool.tool_id)
+        });
+        let (now, before) = (Some(tool.usage_count as f64), before.map(|tool| tool.usage_count as f64));
+        table.add_row([
+            Cell::new(&tool.tool_name),
+            Cell::new(written(now, Kind::Count)),
+            Cell::new(written(before, Kind::Count)),
+            change(before, now, &uses),
+        ]);
+    }
+    if day.metrics.tools.most_used_tools.is_empty() {
+        table.add_row([Cell::new("No tool was used.")]);
+    }
+    table
+}
+
+fn origin(rollup: &Rollup) -> String {
+    let count = |number: i64| HumanCount(number.unsigned_abs()).to_string();
+    let mut origin = format!(
+        "Computed {} by {} from {} tool uses, {} activities and {} health checks (definition {}).",
+        rollup.computed_at.to_chrono().format("%Y-%m-%d %H:%M:%S UTC"),
+        rollup.engine,
+        count(rollup.inputs.tool_usage),
+        count(rollup.inputs.activity),
+        count(rollup.inputs.health_checks),
+        rollup.definition_version,
+    );
+    if rollup.inputs.unreadable > 0 {
+        origin
+            .push_str(&format!("\n{} documents could not be read and are left out.", count(rollup.inputs.unreadable)));
+    }
+    if rollup.provisional {
+        origin.push_str("\nThe day is not over: these numbers will change.");
+    }
+    origin
+}
+
+fn new_table(header: [&str; 4]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn written(value: Option<f64>, kind: Kind) -> String {
+    let Some(value) = value else { return NOTHING.to_owned() };
+    match kind {
+        Kind::Count => HumanCount(value as u64).to_string(),
+        Kind::Minutes => format!("{value:.1} min"),
+        Kind::Millis => format!("{value:.1} ms"),
+        Kind::Share => format!("{:.2} %", value * 100.0),
+        Kind::Percent => format!("{value:.2} %"),
+    }
+}
+
+/// Shares change in percentage points, everything else in percent of what it was.
+fn change(before: Option<f64>, now: Option<f64>, number: &Number) -> Cell {
+    let Some((before, now)) = before.zip(now) else { return Cell::new("") };
+    let text = match number.kind {
+        _ if before == now => "=".to_owned(),
+        Kind::Share => format!("{:+.2} pp", (now - before) * 100.0),
+        Kind::Percent => format!("{:+.2} pp", now - before),
+        Kind::Count | Kind::Minutes | Kind::Millis if before == 0.0 => String::new(),
+        Kind::Count | Kind::Minutes | Kind::Millis => format!("{:+.1} %", (now - before) / before * 100.0),
+    };
+    let cell = Cell::new(text);
+    match number.better {
+        Better::More if now > before => cell.fg(Color::Green),
+        Better::Less if now < before => cell.fg(Color::Green),
+        Better::More | Better::Less if now != before => cell.fg(Color::Red),
+        _ => cell,
+    }
+}
+
+/// What to say when `day` has no document.
+pub fn missing(day: Day, is_over: bool) -> String {
+    if is_over {
+        format!("{day} has no daily document yet; make it with: aggregator run --date {day}")
+    } else {
+        format!(
+            "{day} is not over yet, so it has no daily document; after midnight UTC make it with: aggregator run --date {day}"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!(written(Some(1_234_567.0), Kind::Count), "1,234,567");
+        assert_eq!(written(Some(4.5), Kind::Minutes), "4.5 min");
+        assert_eq!(written(Some(0.015), Kind::Share), "1.50 %");
+        assert_eq!(written(Some(99.98), Kind::Percent), "99.98 %");
+        assert_eq!(written(None, Kind::Millis), "–");
+    }
+
+    #[test]
+    fn a_change_is_relative_for_counts_and_in_points_for_shares() {
+        let change = |before, now, number: &Number| change(before, now, number).content();
+        assert_eq!(change(Some(100.0), Some(105.0), &USERS[0]), "+5.0 %");
+        assert_eq!(change(Some(0.02), Some(0.015), &PERFORMANCE[1]), "-0.50 pp");
+        assert_eq!(change(Some(7.0), Some(7.0), &USERS[0]), "=");
+        assert_eq!(change(Some(0.0), Some(7.0), &USERS[0]), "");
+        assert_eq!(change(None, Some(7.0), &USERS[0]), "");
+    }
+}

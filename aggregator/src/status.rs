@@ -1,0 +1,135 @@
+//! `aggregator status`: what became of each day.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use common::day::Day;
+use common::documents::rollup_day::{RollupDay, State};
+use indicatif::{HumanCount, HumanDuration};
+
+/// One line of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// The day.
+    pub day: Day,
+    /// What is known of it; none when it was never tried.
+    pub known: Option<RollupDay>,
+}
+
+/// Every finished day since the first with events or the first that was tried, newest first.
+pub fn lines(states: Vec<RollupDay>, first_event: Option<Day>, today: Day) -> Vec<Line> {
+    let first_known = states.first().map(|known| known.date);
+    let Some(first) = [first_event, first_known].into_iter().flatten().min() else { return Vec::new() };
+    let last = states.last().map_or(today.previous(), |known| known.date.max(today.previous()));
+    let mut states = states.into_iter().rev().peekable();
+    Day::range_inclusive(first, last)
+        .rev()
+        .map(|day| Line { day, known: states.next_if(|known| known.date == day) })
+        .collect()
+}
+
+/// The lines as a table.
+pub fn table(lines: &[Line], now: DateTime<Utc>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["Day", "State", "Tool uses", "Activities", "Checks", "Left out", "Took", "Age", "Remark"]);
+    for column in table.column_iter_mut().skip(2).take(6) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for line in lines {
+        table.add_row(row(line, now));
+    }
+    table
+}
+
+fn row(line: &Line, now: DateTime<Utc>) -> Vec<Cell> {
+    let inputs = line.known.as_ref().and_then(|known| known.inputs);
+    let count =
+        |number: Option<i64>| Cell::new(number.map(|n| HumanCount(n.unsigned_abs()).to_string()).unwrap_or_default());
+    let took = line
+        .known
+        .as_ref()
+        .and_then(|known| known.duration_ms)
+        .map(|millis| format!("{:.1} s", millis as f64 / 1000.0));
+    let rolled_at = line.known.as_ref().and_then(|known| known.rolled_at);
+    let age = rolled_at.map(|at| human(now - at.to_chrono()));
+    vec![
+        Cell::new(line.day),
+        state(line),
+        count(inputs.map(|inputs| inputs.tool_usage)),
+        count(inputs.map(|inputs| inputs.activity)),
+        count(inputs.map(|inputs| inputs.health_checks)),
+        count(inputs.map(|inputs| inputs.unreadable).filter(|unreadable| *unreadable > 0)),
+        Cell::new(took.unwrap_or_default()),
+        Cell::new(age.unwrap_or_default()),
+        Cell::new(remark(line, now)),
+    ]
+}
+
+fn state(line: &Line) -> Cell {
+    let known = line.known.as_ref();
+    match known.and_then(|known| known.state) {
+        _ if known.is_some_and(|known| known.sealed_at.is_some()) => Cell::new("sealed"),
+        Some(State::Failed) => Cell::new("failed").fg(Color::Red),
+        _ if known.is_some_and(|known| known.dirty_since.is_some()) => Cell::new("dirty").fg(Color::Yellow),
+        Some(State::Rolled) => Cell::new("rolled").fg(Color::Green),
+        None => Cell::new("due").fg(Color::Yellow),
+    }
+}
+
+fn remark(line: &Line, now: DateTime<Utc>) -> String {
+    let Some(known) = &line.known else { return String::new() };
+    let mut remarks = Vec::new();
+    if let Some(error) = &known.last_error {
+        remarks.push(format!("failed {} times: {error}", known.attempts));
+    }
+    if let Some(since) = known.dirty_since {
+        remarks.push(format!("late events for {}", human(now - since.to_chrono())));
+    }
+    remarks.join("; ")
+}
+
+fn human(age: TimeDelta) -> String {
+    HumanDuration(age.to_std().unwrap_or_default()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(date: &str, state: Option<State>) -> RollupDay {
+        RollupDay {
+            date: Day::parse(date).unwrap(),
+            state,
+            rolled_at: None,
+            inputs: None,
+            duration_ms: None,
+            attempts: 0,
+            last_error: None,
+            dirty_since: None,
+            sealed_at: None,
+        }
+    }
+
+    #[test]
+    fn every_day_has_a_line_also_one_that_was_never_tried() {
+        let states = vec![known("2024-01-12", Some(State::Rolled)), known("2024-01-14", Some(State::Failed))];
+        let lines = lines(states, Day::parse("2024-01-11").ok(), Day::parse("2024-01-16").unwrap());
+        let seen: Vec<_> = lines.iter().map(|line| (line.day.to_string(), state(line).content())).collect();
+        let expected = [
+            ("2024-01-15", "due"),
+            ("2024-01-14", "failed"),
+            ("2024-01-13", "due"),
+            ("2024-01-12", "rolled"),
+            ("2024-01-11", "due"),
+        ];
+        assert_eq!(seen, expected.map(|(day, state)| (day.to_owned(), state.to_owned())));
+    }
+
+    #[test]
+    fn a_failure_says_why_and_how_often() {
+        let mut failed = known("2024-01-12", Some(State::Failed));
+        (failed.attempts, failed.last_error) = (3, Some("no such shard".into()));
+        let line = Line { day: failed.date, known: Some(failed) };
+        assert_eq!(remark(&line, Utc::now()), "failed 3 times: no such shard");
+    }
+}

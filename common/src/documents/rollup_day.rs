@@ -1,0 +1,64 @@
+//! `rollup_days`: what the aggregator knows about each day.
+
+use bson::DateTime;
+use serde::{Deserialize, Serialize};
+
+use crate::day::Day;
+
+/// The collection's name.
+pub const COLLECTION: &str = "rollup_days";
+
+enumeration! {
+    /// How the last attempt at a day ended.
+    State {
+        Rolled = "rolled",
+        Failed = "failed",
+    }
+}
+
+/// One day's state. Written last, so a day that is `rolled` has its daily document.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RollupDay {
+    /// The UTC day.
+    #[serde(rename = "_id")]
+    pub date: Day,
+    /// Absent while the day was only marked dirty and never rolled up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// When it was last rolled up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rolled_at: Option<DateTime>,
+    /// From how many documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
+    /// How long that took, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<i64>,
+    /// Attempts that failed since it was last rolled up.
+    #[serde(default)]
+    pub attempts: i64,
+    /// Why the last of them failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// Since when an event waits that the daily document does not count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dirty_since: Option<DateTime>,
+    /// Since when the day is never computed again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed_at: Option<DateTime>,
+}
+
+/// How many documents a day was computed from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inputs {
+    /// Of `usage_analytics`.
+    pub tool_usage: i64,
+    /// Of `activity_logs`, failed logins included.
+    pub activity: i64,
+    /// Of `health_checks`.
+    pub health_checks: i64,
+    /// Of any of the three, left out because a field is missing or not of its type; not in the numbers above.
+    pub unreadable: i64,
+}
