@@ -43,13 +43,13 @@ pub enum Until {
 ///
 /// # Errors
 /// No broker answers, a topic is missing, or librdkafka does not take the settings.
-pub fn subscribe(settings: &Settings) -> anyhow::Result<BaseConsumer<Context>> {
+pub fn subscribe(settings: &Settings, until: Until) -> anyhow::Result<BaseConsumer<Context>> {
     let consumer: BaseConsumer<Context> = kafka::client_config(&settings.kafka)
         .set("group.id", &settings.kafka.group_id)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
-        .set("enable.partition.eof", "true")
+        .set("enable.partition.eof", (until == Until::CaughtUp).to_string())
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("statistics.interval.ms", "5000")
         // The broker's checksum is the only word on whether the bytes are those that were sent; off by default.

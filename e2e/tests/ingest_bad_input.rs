@@ -1,0 +1,163 @@
+//! A bad message becomes a dead letter, byte for byte and with its reason; the good ones around it are stored.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+use std::collections::BTreeMap;
+
+use bson::{Document, doc};
+use chrono::{Duration, SecondsFormat, Utc};
+use e2e::topic::Message;
+use e2e::world::World;
+use serde_json::{Value, json};
+
+const TOOL: &str = "65b000000000000000000001";
+const SESSION: &str = "65c000000000000000000001";
+
+fn time(ago: Duration) -> String {
+    (Utc::now() - ago).to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn good(id: &str) -> Value {
+    let now = time(Duration::hours(1));
+    json!({
+        "specversion": "1.0", "id": id, "source": "/test", "type": "com.devtoolkit.tool-usage.v1", "time": now,
+        "data": { "toolId": TOOL, "sessionId": SESSION, "usage": {
+            "startTime": now, "endTime": now, "duration": 5, "inputSize": 1, "outputSize": 2, "success": true } },
+    })
+}
+
+/// The good event with one thing changed, named by its JSON pointer; `None` removes it.
+fn with(pointer: &str, value: Option<Value>) -> Vec<u8> {
+    let mut event = good("bad");
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = if parent.is_empty() { &mut event } else { event.pointer_mut(parent).unwrap() };
+    match value {
+        Some(value) => parent[name] = value,
+        None => drop(parent.as_object_mut().unwrap().remove(name)),
+    }
+    event.to_string().into_bytes()
+}
+
+fn set(pointer: &str, value: Value) -> Vec<u8> {
+    with(pointer, Some(value))
+}
+
+/// Each bad value, the reason and a part of what its dead letter says.
+fn bad_values() -> Vec<(&'static str, Option<Vec<u8>>, &'static str, &'static str)> {
+    let whole = good("bad").to_string();
+    let mut not_utf8 = whole.clone().into_bytes();
+    not_utf8[20] = 0xff;
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep_custom = (0..20).fold(json!(1), |inner, _| json!({ "a": inner }));
+    let custom = |data: Value| set("/data/metadata", json!({ "customData": data }));
+    vec![
+        ("broken JSON", Some(whole.as_bytes()[..whole.len() - 5].to_vec()), "invalid_json", "not JSON"),
+        ("empty value", Some(Vec::new()), "empty_value", "empty"),
+        ("tombstone", None, "tombstone", "tombstone"),
+        ("not an object", Some(b"[1, 2]".to_vec()), "not_an_object", "not an object"),
+        ("invalid UTF-8", Some(not_utf8), "invalid_utf8", "UTF-8 after byte 20"),
+        ("unknown type", Some(set("/type", json!("com.devtoolkit.tool-usage.v2"))), "unknown_type", "type: "),
+        ("unknown field", Some(set("/data/toolID", json!(TOOL))), "unknown_field", "data.toolID: "),
+        ("missing field", Some(with("/data/usage/success", None)), "missing_field", "data.usage.success: "),
+        ("missing id", Some(with("/id", None)), "missing_field", "id: "),
+        ("wrong type", Some(set("/data/usage/duration", json!("5"))), "wrong_type", "data.usage.duration: is a string, expected a whole number"),
+        ("null", Some(set("/data/userId", json!(null))), "wrong_type", "data.userId: is null"),
+        ("bad ObjectId", Some(set("/data/toolId", json!("65b00000000000000000000g"))), "invalid_object_id", "data.toolId: "),
+        ("bad date", Some(set("/data/usage/startTime", json!("yesterday"))), "invalid_date", "data.usage.startTime: "),
+        ("too old", Some(set("/time", json!(time(Duration::days(366))))), "too_old", "time: "),
+        ("from the future", Some(set("/time", json!(time(-Duration::hours(1))))), "in_future", "time: "),
+        ("end before start", Some(set("/data/usage/startTime", json!(time(Duration::minutes(1))))), "end_before_start", "data.usage.endTime: "),
+        ("negative size", Some(set("/data/usage/inputSize", json!(-1))), "out_of_range", "data.usage.inputSize: is -1, expected a whole number of bytes from 0"),
+        ("1 MB string", Some(set("/data/usage/errorMessage", json!("x".repeat(1_000_000)))), "wrong_length", "data.usage.errorMessage: has 1000000 characters"),
+        ("deep nesting", Some(format!(r#"{{"extension":{deep}}}"#).into_bytes()), "too_deep", "extension: "),
+        ("deep custom data", Some(custom(deep_custom)), "too_deep", "data.metadata.customData.a."),
+        ("$ in a custom key", Some(custom(json!({ "$where": 1 }))), "invalid_key", "data.metadata.customData.$where: "),
+        ("NUL in a custom key", Some(custom(json!({ "a\0b": 1 }))), "invalid_key", "data.metadata.customData."),
+        ("the same field twice", Some(whole.replacen("{", r#"{"id":"first","#, 1).into_bytes()), "duplicate_field", "id: is there twice"),
+    ]
+}
+
+#[tokio::test]
+async fn each_bad_message_is_a_dead_letter_and_the_good_ones_around_it_are_stored() {
+    let world = World::new("bad-input").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let bad = bad_values();
+    let mut messages = Vec::new();
+    for (number, (name, value, ..)) in bad.iter().enumerate() {
+        messages.push(Message::new(format!("good-{number}"), good(&format!("good-{number}")).to_string()));
+        let timestamp = Some(1_700_000_000_000 + number as i64);
+        let message = Message { key: Some(name.as_bytes().to_vec()), value: value.clone(), timestamp, ..Message::default() };
+        messages.push(message.header("traceparent", *name));
+    }
+    world.produce(&messages).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+
+    let stored = world.db().collection::<Document>("usage_analytics").count_documents(doc! {}).await.unwrap();
+    assert_eq!(stored, bad.len() as u64, "good events");
+    let letters: BTreeMap<_, _> =
+        world.read_topic(&world.dead_letter_topic()).await.into_iter().map(|letter| (letter.key.clone().unwrap(), letter)).collect();
+    assert_eq!(letters.len(), bad.len(), "dead letters");
+    for (number, (name, value, reason, message)) in bad.into_iter().enumerate() {
+        let letter = &letters[name.as_bytes()];
+        assert!(letter.value == value, "{name}: the value is not byte for byte what came");
+        assert_eq!(letter.timestamp, Some(1_700_000_000_000 + number as i64), "{name}");
+        assert_eq!(letter.header_text("traceparent").as_deref(), Some(name));
+        assert_eq!(letter.header_text("__connect.errors.exception.class.name").as_deref(), Some(reason), "{name}");
+        let said = letter.header_text("__connect.errors.exception.message").unwrap();
+        assert!(said.contains(message), "{name}: {said}");
+        assert_eq!(letter.header_text("__connect.errors.topic"), Some(world.topic()));
+        assert_eq!(letter.header_text("__connect.errors.stage").as_deref(), Some("decode"));
+        let place: Vec<i64> = ["partition", "offset"]
+            .map(|part| letter.header_text(&format!("__connect.errors.{part}")).unwrap().parse().unwrap())
+            .to_vec();
+        assert!(place[0] < 4 && place[1] >= 0, "{name}: {place:?}");
+    }
+    for (committed, end) in world.progress().await {
+        assert_eq!(committed.unwrap_or(0), end, "every message is accounted for");
+    }
+}
+
+#[tokio::test]
+async fn what_mongodb_refuses_is_read_again_and_dead_lettered() {
+    let world = World::new("refused").await;
+    world.run_ok("admin", &["migrate"]).await;
+    // An operator's own rule, which ingest knows nothing of.
+    let rule = doc! { "collMod": "usage_analytics", "validator": { "usage.duration": { "$ne": 666 } } };
+    world.db().run_command(rule).await.unwrap();
+    let refused = set("/data/usage/duration", json!(666));
+    let mut messages: Vec<Message> = (0..50).map(|n| Message::new("k", good(&n.to_string()).to_string())).collect();
+    messages.insert(20, Message::new("k", refused.clone()).header("traceparent", "trace"));
+    world.produce(&messages).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+
+    let stored = world.db().collection::<Document>("usage_analytics").count_documents(doc! {}).await.unwrap();
+    assert_eq!(stored, 50);
+    let letters = world.read_topic(&world.dead_letter_topic()).await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].value.as_ref(), Some(&refused));
+    assert_eq!(letters[0].header_text("traceparent").as_deref(), Some("trace"));
+    assert_eq!(letters[0].header_text("__connect.errors.stage").as_deref(), Some("write"));
+    assert_eq!(letters[0].header_text("__connect.errors.exception.class.name").as_deref(), Some("refused_by_database"));
+}
+
+#[tokio::test]
+async fn both_modes_of_the_kafka_binding_are_read() {
+    let world = World::new("modes").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let event = good("same");
+    let text = |name: &str| event[name].as_str().unwrap().to_owned();
+    let structured = Message::new("k", event.to_string()).header("content-type", "application/cloudevents+json; charset=UTF-8");
+    let binary = Message::new("k", event["data"].to_string())
+        .header("ce_specversion", "1.0")
+        .header("ce_id", text("id"))
+        .header("ce_source", text("source"))
+        .header("ce_type", text("type"))
+        .header("ce_time", text("time"))
+        .header("content-type", "application/json");
+    let avro = Message::new("avro", "x").header("content-type", "application/cloudevents+avro");
+    world.produce(&[structured, binary, avro]).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    let collection = world.db().collection::<Document>("usage_analytics");
+    assert_eq!(collection.count_documents(doc! {}).await.unwrap(), 1, "the same event in both modes is one document");
+    let letters = world.read_topic(&world.dead_letter_topic()).await;
+    assert_eq!(letters[0].header_text("__connect.errors.exception.class.name").as_deref(), Some("unsupported_format"));
+}

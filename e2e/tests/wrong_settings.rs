@@ -1,0 +1,89 @@
+//! Wrong settings and missing servers: one clear message, and the exit code that scripts rely on.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+use std::net::TcpListener;
+
+use e2e::world::World;
+
+async fn ingest(world: &World) -> (i32, String) {
+    world.run_fail("ingest", &["run", "--until-caught-up"]).await
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_named() {
+    let world = World::new("unknown-key").await.with_env("INGEST__BATCH_EVENT", "5");
+    let (code, message) = ingest(&world).await;
+    assert_eq!(code, 2);
+    assert!(message.contains("batch_event") && message.contains("environment"), "{message}");
+    let file = world.directory().join("analytics.toml");
+    std::fs::write(&file, "[kafka]\nbroker = \"x\"\n").unwrap();
+    let (code, message) = world.run_fail("aggregator", &["status", "--config", file.to_str().unwrap()]).await;
+    assert_eq!(code, 2);
+    assert!(message.contains("broker") && message.contains("analytics.toml"), "{message}");
+}
+
+#[tokio::test]
+async fn a_missing_settings_file_is_named() {
+    let world = World::new("no-file").await;
+    let (code, message) = world.run_fail("ingest", &["check-config", "--config", "/nowhere.toml"]).await;
+    assert_eq!(code, 2);
+    assert!(message.contains("/nowhere.toml"), "{message}");
+}
+
+#[tokio::test]
+async fn a_bad_uri_is_wrong_usage_and_not_shown() {
+    let world = World::new("bad-uri").await.with_env("MONGODB__URI", "mongo://u:hunter2@host");
+    let (code, message) = ingest(&world).await;
+    assert_eq!(code, 2);
+    assert!(message.contains("mongodb.uri") && message.contains("DEVTOOLKIT__MONGODB__URI"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let world = World::new("port-in-use").await.with_env("TELEMETRY__LISTEN", &address);
+    let (code, message) = ingest(&world).await;
+    assert_eq!(code, 1);
+    assert!(message.contains(&address) && message.contains("DEVTOOLKIT__TELEMETRY__LISTEN"), "{message}");
+}
+
+#[tokio::test]
+async fn a_mongodb_that_is_not_there_is_named() {
+    let world = World::new("no-mongodb")
+        .await
+        .with_env("MONGODB__URI", "mongodb://u:hunter2@127.0.0.1:1/?replicaSet=rs0")
+        .with_env("MONGODB__SERVER_SELECTION_TIMEOUT", "1s");
+    let (code, message) = ingest(&world).await;
+    assert_eq!(code, 1);
+    assert!(message.contains("MongoDB at 127.0.0.1:1 does not answer") && !message.contains("hunter2"), "{message}");
+}
+
+#[tokio::test]
+async fn a_kafka_that_is_not_there_is_named() {
+    let world = World::new("no-kafka").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let world = world.with_env("KAFKA__BROKERS", "127.0.0.1:1");
+    let (code, message) = ingest(&world).await;
+    assert_eq!(code, 1);
+    assert!(message.contains("Kafka at 127.0.0.1:1 does not answer"), "{message}");
+}
+
+#[tokio::test]
+async fn a_missing_topic_names_the_command_that_makes_it() {
+    let world = World::new("no-topic").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let world = world.with_env("KAFKA__TOPIC", "no-such-topic");
+    let (code, message) = ingest(&world).await;
+    assert_eq!(code, 1);
+    assert!(message.contains("no-such-topic") && message.contains("admin migrate"), "{message}");
+}
+
+#[tokio::test]
+async fn a_missing_collection_names_the_command_that_makes_it() {
+    let world = World::new("no-collection").await;
+    let (code, message) = ingest(&world).await;
+    assert_eq!(code, 1);
+    assert!(message.contains("usage_analytics") && message.contains("admin migrate"), "{message}");
+}
