@@ -13,6 +13,11 @@ use comfy_table::{Table, presets};
 use e2e::servers::process::{recorded, stop_recorded};
 use e2e::servers::{Home, Kafka, KafkaOptions, Ownership, ReplicaSet, ReplicaSetOptions, repository};
 use e2e::topic;
+use mongodb::Client;
+use mongodb::options::ClientOptions;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 
 const MONGODB: &str = "DEVTOOLKIT__MONGODB__URI";
@@ -97,7 +102,7 @@ async fn mongodb_up(run: &Path) -> anyhow::Result<String> {
     let home = run.join("mongodb");
     let own = address(&home);
     if let Some(uri) = named_elsewhere(MONGODB, own.as_deref()) {
-        eprintln!("MongoDB: {uri}, as {MONGODB} says");
+        eprintln!("MongoDB: the one that {MONGODB} names");
         reachable_mongodb(&uri).await?;
         return Ok(uri);
     }
@@ -122,8 +127,8 @@ async fn kafka_up(run: &Path) -> anyhow::Result<String> {
     let home = run.join("kafka");
     let own = address(&home);
     if let Some(brokers) = named_elsewhere(KAFKA, own.as_deref()) {
-        eprintln!("Kafka: {brokers}, as {KAFKA} says");
-        topic::ping(&brokers, Duration::from_secs(10)).await?;
+        eprintln!("Kafka: the one that {KAFKA} names, {brokers}");
+        reachable_kafka(&brokers).await?;
         return Ok(brokers);
     }
     if let (Some(brokers), Some(pid)) = (own, recorded(&home)) {
@@ -193,23 +198,28 @@ async fn with(command: &[String]) -> anyhow::Result<ExitCode> {
         mongodb: replica_set.as_ref().map(ReplicaSet::uri).map_or_else(|| named(MONGODB), Ok)?,
         kafka: kafka.as_ref().map(Kafka::brokers).map_or_else(|| named(KAFKA), Ok)?,
     };
-    let (program, arguments) = command.split_first().context("no command")?;
-    let mut child = tokio::process::Command::new(program)
-        .args(arguments)
+    // In a process group, so that an end before its time reaches whatever the command has started in turn.
+    let mut child = tokio::process::Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--"])
+        .args(command)
         .env(MONGODB, &addresses.mongodb)
         .env(KAFKA, &addresses.kafka)
+        .process_group(0)
         .spawn()
-        .with_context(|| format!("cannot run {program}"))?;
-    let status = tokio::select! {
-        status = child.wait() => status?,
-        // The terminal sent it to the command too.
-        _ = interrupt.recv() => child.wait().await?,
-        _ = terminate.recv() => {
-            child.start_kill()?;
-            child.wait().await?
-        }
+        .context("cannot run setpriv (of util-linux)")?;
+    let group = Pid::from_raw(i32::try_from(child.id().context("the command has ended already")?)?);
+    let end_group = async |child: &mut Child, signal: Signal| {
+        killpg(group, signal)?;
+        let status = child.wait().await?;
+        let _ = killpg(group, Signal::SIGKILL);
+        anyhow::Ok((status, true))
     };
-    if !status.success() {
+    let (status, interrupted) = tokio::select! {
+        status = child.wait() => (status?, false),
+        _ = interrupt.recv() => end_group(&mut child, Signal::SIGINT).await?,
+        _ = terminate.recv() => end_group(&mut child, Signal::SIGTERM).await?,
+    };
+    if !status.success() && !interrupted {
         let homes = [replica_set.as_mut().map(ReplicaSet::home), kafka.as_mut().map(Kafka::home)];
         for home in homes.into_iter().flatten() {
             home.keep();
@@ -229,7 +239,7 @@ async fn private_mongodb() -> anyhow::Result<Option<ReplicaSet>> {
 
 async fn private_kafka() -> anyhow::Result<Option<Kafka>> {
     match std::env::var(KAFKA) {
-        Ok(brokers) => topic::ping(&brokers, Duration::from_secs(10)).await.map(|()| None),
+        Ok(brokers) => reachable_kafka(&brokers).await.map(|()| None),
         Err(_) => Kafka::start(KafkaOptions::default()).await.map(Some),
     }
 }
@@ -240,14 +250,22 @@ fn shared_replica_set() -> ReplicaSetOptions {
 
 async fn reachable_mongodb(uri: &str) -> anyhow::Result<()> {
     let ping = async {
-        let client = mongodb::Client::with_uri_str(uri).await?;
+        let mut options = ClientOptions::parse(uri).await?;
+        options.server_selection_timeout = Some(Duration::from_secs(10));
+        let client = Client::with_options(options)?;
         client.database("admin").run_command(bson::doc! { "ping": 1 }).await
     };
-    let answer = tokio::time::timeout(Duration::from_secs(10), ping).await;
-    // The URI may hold a password.
-    let problem = format!("the MongoDB that {MONGODB} names does not answer: start it, or unset {MONGODB}");
-    answer.context(problem.clone())?.context(problem)?;
+    // Without the URI, which may hold a password.
+    ping.await.with_context(|| {
+        format!("the MongoDB that {MONGODB} names does not answer: start it, or unset {MONGODB} to have one started")
+    })?;
     Ok(())
+}
+
+async fn reachable_kafka(brokers: &str) -> anyhow::Result<()> {
+    topic::ping(brokers, Duration::from_secs(10)).await.with_context(|| {
+        format!("the Kafka that {KAFKA} names does not answer: start it, or unset {KAFKA} to have one started")
+    })
 }
 
 fn named(variable: &str) -> anyhow::Result<String> {

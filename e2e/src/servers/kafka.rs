@@ -10,7 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::home::Home;
-use super::ports::lasting_ports;
+use super::ports::{ensure_free, lasting_ports};
 use super::process::{self, Ownership, Process, describe, log_tail};
 use super::{installed, readiness, repository};
 
@@ -85,6 +85,8 @@ impl Kafka {
     /// When it does not start; the message has the end of its log.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         ensure!(self.process.is_none(), "the Kafka on port {} runs already", self.port);
+        ensure_free(self.port, self.home.path())?;
+        ensure_free(self.controller_port, self.home.path())?;
         self.write_properties()?;
         self.format_once().await?;
 

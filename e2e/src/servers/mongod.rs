@@ -10,7 +10,7 @@ use mongodb::Client;
 use mongodb::options::ClientOptions;
 
 use super::home::Home;
-use super::ports::lasting_ports;
+use super::ports::{ensure_free, lasting_ports};
 use super::process::{self, Ownership, Process};
 use super::{installed, readiness};
 
@@ -193,6 +193,7 @@ impl Mongod {
     /// When it does not start; the message has the end of its log.
     pub async fn start(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(self.process.is_none(), "the mongod on port {} runs already", self.port);
+        ensure_free(self.port, &self.home)?;
         let mut command = process::command(&installed("mongodb/mongod")?, self.ownership);
         command
             .arg("--dbpath")

@@ -28,6 +28,20 @@ pub fn free_port() -> anyhow::Result<u16> {
     anyhow::bail!("no free port on 127.0.0.1 in {RANGE:?}")
 }
 
+/// Checks that a server can have its port again, before a stranger on it is taken for the server.
+///
+/// # Errors
+/// When somebody listens on it.
+pub fn ensure_free(port: u16, home: &Path) -> anyhow::Result<()> {
+    TcpListener::bind(("127.0.0.1", port)).map(drop).with_context(|| {
+        format!(
+            "another program has port {port} of the server in {}: stop it, or remove that directory for a new start \
+             (./dev down --wipe)",
+            home.display()
+        )
+    })
+}
+
 /// The ports of the server that lives in `home`: free ones at its first start, the same ones ever after.
 ///
 /// # Errors

@@ -180,8 +180,8 @@ pub fn log_tail(log: &Path) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let last = lines[lines.len().saturating_sub(LINES)..]
         .iter()
-        .map(|line| format!("  {}\n", line.chars().take(LINE_LENGTH).collect::<String>()));
-    format!("its log is {}, the last lines:\n{}", log.display(), last.collect::<String>())
+        .map(|line| format!("\n  {}", line.chars().take(LINE_LENGTH).collect::<String>()));
+    format!("its log is {}, the last lines:{}", log.display(), last.collect::<String>())
 }
 
 /// Notes the process as the one that lives in `home`, for [`stop_recorded`] in another process.
