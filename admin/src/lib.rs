@@ -1,0 +1,10 @@
+//! The operator's program.
+//!
+//! `main.rs` -> one file per subcommand: [`migrate`] brings the database (with `common::schema`) and the Kafka topics
+//! ([`topics`]) in order, [`seed_demo`] fills a database with the demo DevToolkit of `common::demo`. [`report`] is how
+//! they show what they did.
+
+pub mod migrate;
+pub mod report;
+pub mod seed_demo;
+pub mod topics;

@@ -1,0 +1,215 @@
+//! `admin migrate`: brings collections, indexes, validators and topics in order, and says what it changed.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bson::DateTime;
+use bson::oid::ObjectId;
+use clap::Args;
+use common::documents::migration::{self, AppliedChange, Migration};
+use common::mongo;
+use common::schema::{self, diff::Difference, diff::diff, server};
+use common::settings::Settings;
+use mongodb::Database;
+use mongodb::options::WriteConcern;
+use serde::Serialize;
+
+use crate::report;
+use crate::topics::{self, Topics};
+
+/// Bring the database and the Kafka topics in order
+///
+/// Creates what is missing of collections, indexes, validators and topics, and brings changed indexes and validators up
+/// to date. Nothing else is touched: unknown indexes, and topics with another number of partitions, are only reported.
+/// Run it before every new version; run again it changes nothing. What it changed is kept in the collection migrations.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Show what would be changed, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// The result of a run, as `--json` prints it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    dry_run: bool,
+    changes: Vec<AppliedChange>,
+    /// What differs and is left as it is.
+    notes: Vec<String>,
+    collections: usize,
+    indexes: usize,
+    validators: usize,
+    topics: usize,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// A server cannot be reached or refuses a change. What was changed until then is recorded and printed nevertheless.
+pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
+    let database = mongo::connect(&settings.mongodb).await?;
+    let topics = Topics::new(&settings.kafka)?;
+    let wanted_topics = topics::wanted(&settings.kafka);
+    // Read before anything is changed: with Kafka out of reach, nothing is.
+    let topic_difference = topics::diff(&wanted_topics, &topics.read()?);
+    // Ingest, the only writer of the event collections, validates itself: docs/ARCHITECTURE.md has the measurement.
+    let wanted = schema::wanted(false);
+
+    let mut changes = vec![];
+    let outcome = if options.dry_run {
+        read_difference(&database, &wanted).await.inspect(|difference| {
+            changes.extend(difference.changes.iter().map(described));
+            changes.extend(topic_difference.missing.iter().map(described_topic));
+        })
+    } else {
+        change(&database, &wanted, &topics, &topic_difference, &mut changes).await
+    };
+
+    let mut notes = topic_difference.notes;
+    if let Ok(difference) = &outcome {
+        notes.extend(difference.unknown_indexes.iter().map(|unknown| {
+            format!("index {}.{} is not ours: {}; left as it is", unknown.collection, unknown.index.name, unknown.index)
+        }));
+    }
+    let report = Report {
+        dry_run: options.dry_run,
+        changes,
+        notes,
+        collections: wanted.len(),
+        indexes: wanted.iter().map(|collection| collection.indexes.len()).sum(),
+        validators: wanted.iter().filter(|collection| collection.validator.is_some()).count(),
+        topics: wanted_topics.len(),
+    };
+    let is_worth_printing = outcome.is_ok() || !report.changes.is_empty();
+    if is_worth_printing {
+        print(&report, options.json, outcome.is_ok())?;
+    }
+    outcome.map(|_| ())
+}
+
+/// Changes what differs and records it in `migrations`, also when it stops halfway; returns what is left to report.
+async fn change(
+    database: &Database,
+    wanted: &[schema::Collection],
+    topics: &Topics,
+    topic_difference: &topics::Difference,
+    changes: &mut Vec<AppliedChange>,
+) -> anyhow::Result<Difference> {
+    let outcome = async {
+        let difference = change_schema(database, wanted, changes).await?;
+        for topic in &topic_difference.missing {
+            if topics.create(topic).await? {
+                changes.push(described_topic(topic));
+            }
+        }
+        anyhow::Ok(difference)
+    }
+    .await;
+    if !changes.is_empty() {
+        let error = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        let recorded = record(database, changes, error).await;
+        // The first failure is the one to report.
+        return outcome.and_then(|difference| recorded.map(|()| difference));
+    }
+    outcome
+}
+
+/// Compares and changes until nothing differs: another migration may be at work at the same time, and each round sees
+/// what it did in the meantime.
+async fn change_schema(
+    database: &Database,
+    wanted: &[schema::Collection],
+    changes: &mut Vec<AppliedChange>,
+) -> anyhow::Result<Difference> {
+    const ROUNDS: u32 = 120;
+    const PAUSE: Duration = Duration::from_millis(500);
+    let mut contended = None;
+    for _ in 0..ROUNDS {
+        let difference = read_difference(database, wanted).await?;
+        if difference.changes.is_empty() {
+            return Ok(difference);
+        }
+        contended = None;
+        for change in &difference.changes {
+            match server::apply(database, change).await? {
+                server::Outcome::Applied => changes.push(described(change)),
+                server::Outcome::Contended => contended = Some(change.what()),
+            }
+        }
+        if contended.is_some() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    let what = contended.unwrap_or_else(|| "the schema".into());
+    bail!(
+        "{what} differs again after every change: another program keeps changing it; end other migrations (of another \
+         version?), then run this one again"
+    )
+}
+
+async fn read_difference(database: &Database, wanted: &[schema::Collection]) -> anyhow::Result<Difference> {
+    let names: Vec<String> = wanted.iter().map(|collection| collection.name.clone()).collect();
+    Ok(diff(wanted, &server::read(database, &names).await?))
+}
+
+fn described(change: &schema::diff::Change) -> AppliedChange {
+    AppliedChange { what: change.what(), change: change.verb().to_owned(), detail: change.detail() }
+}
+
+fn described_topic(topic: &topics::Topic) -> AppliedChange {
+    AppliedChange { what: format!("topic {}", topic.name), change: "created".into(), detail: topic.detail() }
+}
+
+async fn record(database: &Database, changes: &[AppliedChange], error: Option<String>) -> anyhow::Result<()> {
+    let migration = Migration {
+        id: ObjectId::new(),
+        applied_at: DateTime::now(),
+        program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        changes: changes.to_vec(),
+        error,
+    };
+    database
+        .collection::<Migration>(migration::COLLECTION)
+        .insert_one(migration)
+        .write_concern(WriteConcern::majority())
+        .await
+        .context("the changes were made, but could not be recorded in the collection migrations")?;
+    Ok(())
+}
+
+fn print(report: &Report, json: bool, is_complete: bool) -> anyhow::Result<()> {
+    if json {
+        return report::print_json(report);
+    }
+    let Report { collections, indexes, validators, topics, .. } = report;
+    if report.changes.is_empty() {
+        println!(
+            "nothing to change: {collections} collections, {indexes} indexes, {validators} validators, {topics} topics \
+             are as they should be"
+        );
+    } else {
+        let rows =
+            report.changes.iter().map(|change| [&change.what, &change.change, &change.detail].map(String::clone));
+        println!("{}", report::table(["what", "change", "detail"], rows).trim_fmt());
+        let count = match report.changes.len() {
+            1 => "1 change".to_owned(),
+            count => format!("{count} changes"),
+        };
+        match (report.dry_run, is_complete) {
+            (true, _) => println!("{count} would be made; dry run: nothing was changed"),
+            (false, true) => println!(
+                "{count} made: {collections} collections, {indexes} indexes, {validators} validators, {topics} \
+                 topics are now as they should be"
+            ),
+            (false, false) => println!("{count} made, then it stopped"),
+        }
+    }
+    for note in &report.notes {
+        println!("note: {note}");
+    }
+    Ok(())
+}
