@@ -1,4 +1,10 @@
 //! `admin migrate` and `admin seed-demo` on a real server: what they make, refuse, repair and report.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what a helper of a test expects is what the test expects"
+)]
 
 #[path = "migrate/reference.rs"]
 mod reference;
