@@ -18,3 +18,4 @@ pub mod schedule;
 pub mod serve;
 pub mod show;
 pub mod status;
+pub mod table;

@@ -58,7 +58,7 @@ enum Command {
 #[derive(Args)]
 struct Run {
     /// The day, YYYY-MM-DD, in UTC
-    #[arg(long, value_name = "DAY", required_unless_present = "from", conflicts_with_all = ["from", "to"])]
+    #[arg(long, value_name = "DAY", conflicts_with_all = ["from", "to"])]
     date: Option<Day>,
     /// First day of a range, YYYY-MM-DD, in UTC
     #[arg(long, value_name = "DAY", requires = "to")]
@@ -95,24 +95,30 @@ async fn run(settings: &Settings, options: &Run) -> anyhow::Result<()> {
     let Engine::Scan = options.engine;
     let days = options.days()?;
     let rollup = rollup(settings).await?;
+    if let [day] = days[..] {
+        println!("{}", summary(&rollup.day(day).await?));
+        return Ok(());
+    }
     let progress = progress_bar(days.len());
-    let mut failures = Vec::new();
+    let mut failed = 0;
     for day in days {
         progress.set_message(day.to_string());
         match rollup.day(day).await {
             Ok(rolled) => progress.suspend(|| println!("{}", summary(&rolled))),
             // Without its server every other day would fail too.
             Err(error) if retry::is_passing(&error) => return Err(error),
-            Err(error) => failures.push(error),
+            Err(error) => {
+                progress.suspend(|| eprintln!("error: {error:#}"));
+                failed += 1;
+            }
         }
         progress.inc(1);
     }
     progress.finish_and_clear();
-    match failures.len() {
-        0 => Ok(()),
-        1 => Err(failures.remove(0)),
-        days => bail!("{days} days could not be rolled up; `aggregator status` says why"),
+    if failed > 0 {
+        bail!("{failed} of the days could not be rolled up; the others were");
     }
+    Ok(())
 }
 
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
@@ -199,11 +205,8 @@ fn summary(rolled: &Rolled) -> String {
     )
 }
 
-/// Drawn on a terminal only, and not for a single day.
+/// Drawn on a terminal only.
 fn progress_bar(days: usize) -> ProgressBar {
-    if days < 2 {
-        return ProgressBar::hidden();
-    }
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} days, {msg}, {eta} left");
     let progress = ProgressBar::new(days as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     progress.enable_steady_tick(Duration::from_millis(250));

@@ -42,14 +42,9 @@ impl Rollup {
     pub async fn day(&self, day: Day) -> anyhow::Result<Rolled> {
         let result = self.compute_and_publish(day).await.with_context(|| format!("{day} could not be rolled up"));
         match &result {
-            Ok(rolled) => {
-                metrics::rolled(rolled);
-                let Inputs { tool_usage, activity, health_checks, unreadable } = rolled.inputs;
-                tracing::info!(%day, tool_usage, activity, health_checks, unreadable, took = ?rolled.took, "rolled up");
-            }
+            Ok(rolled) => metrics::rolled(rolled),
             Err(error) => {
                 metrics::failed();
-                tracing::error!(%day, error = format!("{error:#}"), "not rolled up");
                 if let Err(unnoted) = publish::failed(&self.database, day, error).await {
                     tracing::warn!(%day, error = format!("{unnoted:#}"), "the failure could not be noted in rollup_days");
                 }

@@ -392,7 +392,7 @@ mod tests {
         let mut of_tool_uses =
             slices.all.iter().filter(|(source, _)| *source == Source::ToolUses).map(|(_, from)| *from);
         assert_eq!(of_tool_uses.next(), Some(day.start()));
-        assert_eq!(of_tool_uses.last().unwrap() + SLICE, day.end());
+        assert_eq!(of_tool_uses.next_back().unwrap() + SLICE, day.end());
         assert_eq!(std::iter::from_fn(|| slices.take()).count(), 3 * 96);
     }
 

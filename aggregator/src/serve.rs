@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use common::day::Day;
+use common::documents::rollup_day::Inputs;
 use tokio_util::sync::CancellationToken;
 
-use crate::rollup::Rollup;
+use crate::rollup::{Rolled, Rollup};
 use crate::schedule::{Schedule, due_days};
 use crate::{lookup, metrics, retry};
 
@@ -41,11 +42,18 @@ async fn catch_up(rollup: &Rollup) -> bool {
     let mut left = due.len();
     for day in due {
         match rollup.day(day).await {
-            Ok(_) => left -= 1,
-            // The next day would wait for the same server as long again.
-            Err(error) if retry::is_passing(&error) => break,
-            // The failure is noted and logged; one bad day must not stop the others.
-            Err(_) => {}
+            Ok(Rolled { inputs, took, .. }) => {
+                let Inputs { tool_usage, activity, health_checks, unreadable } = inputs;
+                tracing::info!(%day, tool_usage, activity, health_checks, unreadable, ?took, "rolled up");
+                left -= 1;
+            }
+            Err(error) => {
+                tracing::error!(%day, error = format!("{error:#}"), "not rolled up");
+                // One bad day must not stop the others; but without the server they would only wait as long again.
+                if retry::is_passing(&error) {
+                    break;
+                }
+            }
         }
         metrics::days_due(left);
     }

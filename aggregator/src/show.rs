@@ -1,9 +1,11 @@
 //! `aggregator show`: one day as a table that a person reads, with the day before beside it.
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, Table};
 use common::day::Day;
 use common::documents::system_analytics::{Metrics, Rollup, SystemAnalytics};
 use indicatif::HumanCount;
+
+use crate::table;
 
 /// How a number is written, and what its change is measured in.
 #[derive(Clone, Copy)]
@@ -71,7 +73,7 @@ const NOTHING: &str = "–";
 
 /// The whole page: numbers, most used tools, origin.
 pub fn page(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -> String {
-    let mut page = format!("{}\n{}\n", numbers(day, yesterday), most_used_tools(day, yesterday));
+    let mut page = format!("{}\n\n{}\n\n", numbers(day, yesterday), most_used_tools(day, yesterday));
     if let Some(rollup) = &day.rollup {
         page.push_str(&origin(rollup));
     }
@@ -82,7 +84,8 @@ pub fn page(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -> Strin
 }
 
 fn numbers(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -> Table {
-    let mut table = new_table(["", &day.date.to_string(), &day.date.previous().to_string(), "Change"]);
+    let mut table =
+        table::new([String::new(), day.date.to_string(), day.date.previous().to_string(), "Change".to_owned()], 1..=3);
     for (section, numbers) in SECTIONS {
         table.add_row([Cell::new(section).add_attribute(Attribute::Bold)]);
         for number in *numbers {
@@ -100,7 +103,7 @@ fn numbers(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -> Table 
 }
 
 fn most_used_tools(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -> Table {
-    let mut table = new_table(["Most used tools", "Uses", "Day before", "Change"]);
+    let mut table = table::new(["Most used tools", "Uses", "Day before", "Change"], 1..=3);
     let uses = number("", Kind::Count, Better::More, |_| None);
     for tool in &day.metrics.tools.most_used_tools {
         let before = yesterday.and_then(|yesterday| {
@@ -139,16 +142,6 @@ fn origin(rollup: &Rollup) -> String {
         origin.push_str("\nThe day is not over: these numbers will change.");
     }
     origin
-}
-
-fn new_table(header: [&str; 4]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 fn written(value: Option<f64>, kind: Kind) -> String {

@@ -1,10 +1,12 @@
 //! `aggregator status`: what became of each day.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, Table};
 use common::day::Day;
 use common::documents::rollup_day::{RollupDay, State};
 use indicatif::{HumanCount, HumanDuration};
+
+use crate::table;
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,12 +31,8 @@ pub fn lines(states: Vec<RollupDay>, first_event: Option<Day>, today: Day) -> Ve
 
 /// The lines as a table.
 pub fn table(lines: &[Line], now: DateTime<Utc>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["Day", "State", "Tool uses", "Activities", "Checks", "Left out", "Took", "Age", "Remark"]);
-    for column in table.column_iter_mut().skip(2).take(6) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    let header = ["Day", "State", "Tool uses", "Activities", "Checks", "Left out", "Took", "Age", "Remark"];
+    let mut table = table::new(header, 2..=7);
     for line in lines {
         table.add_row(row(line, now));
     }

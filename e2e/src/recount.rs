@@ -59,7 +59,8 @@ pub fn metrics(date: &str, events: &[Value], users: &[User], tools: &BTreeMap<St
     let active = users_of(&doings);
     let returning = created_before(day_start).filter(|user| active.contains(user.id.as_str())).count();
     let visits = visits(&doings);
-    let seen: Vec<&Vec<&Event>> = visits.iter().filter(|visit| visit.iter().any(|event| event.is_page_view())).collect();
+    let seen: Vec<&Vec<&Event>> =
+        visits.iter().filter(|visit| visit.iter().any(|event| event.is_page_view())).collect();
     let bounced = seen
         .iter()
         .filter(|visit| visit.iter().filter(|event| event.is_page_view()).count() == 1)

@@ -106,19 +106,18 @@ fn data() -> impl Strategy<Value = (&'static str, Value, i64)> {
         },
     );
     const ACTIONS: &[&str] = &["page_view", "page_view", "page_view", "signup", "login", "login_failed", "logout"];
-    let activity =
-        (people(), prop::sample::select(ACTIONS), instants()).prop_map(|((user, session), action, at)| {
-            let mut data = json!({ "action": action });
-            for (field, id) in [("userId", user), ("sessionId", session)] {
-                if let Some(id) = id {
-                    data[field] = id.into();
-                }
+    let activity = (people(), prop::sample::select(ACTIONS), instants()).prop_map(|((user, session), action, at)| {
+        let mut data = json!({ "action": action });
+        for (field, id) in [("userId", user), ("sessionId", session)] {
+            if let Some(id) = id {
+                data[field] = id.into();
             }
-            if action == "page_view" {
-                data["path"] = "/tools".into();
-            }
-            ("activity", data, day().start().timestamp_millis() + at)
-        });
+        }
+        if action == "page_view" {
+            data["path"] = "/tools".into();
+        }
+        ("activity", data, day().start().timestamp_millis() + at)
+    });
     let check = (tool(), any::<bool>(), instants()).prop_map(|(tool, healthy, at)| {
         ("health-check", json!({ "toolId": tool, "healthy": healthy }), day().start().timestamp_millis() + at)
     });
