@@ -12,14 +12,22 @@ fn decode(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(samples.len() as u64));
     println!("{} bytes of JSON an event", bytes / samples.len());
     group.bench_function("decode", |bencher| {
-        bencher.iter(|| samples.iter().filter(|json| Message { value: Some(json.as_bytes()), headers: std::iter::empty() }.decode().is_ok()).count());
+        bencher.iter(|| {
+            samples
+                .iter()
+                .filter(|json| Message { value: Some(json.as_bytes()), headers: std::iter::empty() }.decode().is_ok())
+                .count()
+        });
     });
     group.bench_function("decode and write", |bencher| {
         bencher.iter_batched_ref(
             || Vec::with_capacity(1 << 20),
             |buffer| {
                 for json in &samples {
-                    Message { value: Some(json.as_bytes()), headers: std::iter::empty() }.decode().unwrap().write_document(buffer);
+                    Message { value: Some(json.as_bytes()), headers: std::iter::empty() }
+                        .decode()
+                        .unwrap()
+                        .write_document(buffer);
                 }
                 buffer.len()
             },

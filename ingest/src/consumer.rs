@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{Batch, Limits};
 use crate::offsets::{BatchId, OffsetTracker, Partition};
 use crate::rebalance::{Context, Event, give_back, take_over};
-use crate::writer::Writer;
+use crate::writer::{Writer, Written};
 use crate::{decode, metrics};
 
 /// How long one poll waits when there is nothing to read: the longest that an acknowledgement lies unnoticed.
@@ -93,7 +93,8 @@ pub fn run(
         full_since: None,
         is_paused: false,
         targets: HashMap::new(),
-        is_assigned: false,
+        assigned_at: None,
+        written: Written::default(),
     };
     loop {
         let is_done = until == Until::CaughtUp && worker.is_caught_up();
@@ -102,6 +103,13 @@ pub fn run(
         }
         worker.round()?;
     }
+}
+
+/// A batch comes back from the writer, with what became of it.
+struct Acknowledgement {
+    id: BatchId,
+    batch: Batch,
+    written: Written,
 }
 
 struct Worker<'a> {
@@ -114,15 +122,17 @@ struct Worker<'a> {
     open: Batch,
     /// Emptied batches, whose memory serves again.
     spare: Vec<Batch>,
-    acknowledge: Sender<(BatchId, Batch)>,
-    acknowledged: Receiver<(BatchId, Batch)>,
+    acknowledge: Sender<Acknowledgement>,
+    acknowledged: Receiver<Acknowledgement>,
     last_commit: Instant,
     /// Since when as many batches are in flight as may be.
     full_since: Option<Instant>,
     is_paused: bool,
     /// Where each partition ended when it was assigned; removed when it is reached.
     targets: HashMap<Partition, i64>,
-    is_assigned: bool,
+    /// When the first partitions were assigned.
+    assigned_at: Option<Instant>,
+    written: Written,
 }
 
 impl Worker<'_> {
@@ -181,20 +191,21 @@ impl Worker<'_> {
         let id = self.tracker.seal(batch.ends());
         let (writer, acknowledge) = (Arc::clone(&self.writer), self.acknowledge.clone());
         self.runtime.spawn(async move {
-            writer.write(&batch).await;
+            let written = writer.write(&batch).await;
             // The loop may have ended; then what is in flight is read, and absorbed, again.
-            let _ = acknowledge.send((id, batch));
+            let _ = acknowledge.send(Acknowledgement { id, batch, written });
         });
     }
 
     fn collect_acknowledged(&mut self) {
-        while let Ok((id, batch)) = self.acknowledged.try_recv() {
-            self.note_acknowledged(id, batch);
+        while let Ok(acknowledgement) = self.acknowledged.try_recv() {
+            self.note(acknowledgement);
         }
     }
 
-    fn note_acknowledged(&mut self, id: BatchId, mut batch: Batch) {
+    fn note(&mut self, Acknowledgement { id, mut batch, written }: Acknowledgement) {
         self.tracker.acknowledge(id);
+        self.written += written;
         batch.clear();
         self.spare.push(batch);
         metrics::in_flight(self.tracker.in_flight());
@@ -224,7 +235,7 @@ impl Worker<'_> {
             }
         }
         match self.acknowledged.recv_timeout(POLL) {
-            Ok((id, batch)) => self.note_acknowledged(id, batch),
+            Ok(acknowledgement) => self.note(acknowledgement),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
         if !self.is_full() {
@@ -291,7 +302,7 @@ impl Worker<'_> {
         }
         take_over(&self.consumer, partitions)?;
         self.tracker.assign(numbers);
-        self.is_assigned = true;
+        self.assigned_at.get_or_insert_with(Instant::now);
         if self.is_paused {
             self.consumer.pause(&self.assignment())?;
         }
@@ -327,7 +338,7 @@ impl Worker<'_> {
         while self.tracker.in_flight() > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.acknowledged.recv_timeout(left) {
-                Ok((id, batch)) => self.note_acknowledged(id, batch),
+                Ok(acknowledgement) => self.note(acknowledgement),
                 Err(_) => {
                     tracing::warn!(
                         batches = self.tracker.in_flight(),
@@ -371,7 +382,7 @@ impl Worker<'_> {
 
     /// Everything that was on the topic when the partitions were assigned is stored and can be committed.
     fn is_caught_up(&self) -> bool {
-        self.is_assigned && self.targets.is_empty() && self.open.is_empty() && self.tracker.in_flight() == 0
+        self.assigned_at.is_some() && self.targets.is_empty() && self.open.is_empty() && self.tracker.in_flight() == 0
     }
 
     fn finish(mut self, until: Until) -> anyhow::Result<()> {
@@ -391,8 +402,21 @@ impl Worker<'_> {
                 is_committed,
                 "everything is stored, but the last offsets could not be committed; the next run reads, and absorbs, them again"
             );
+            self.print_summary();
         }
         Ok(())
+    }
+
+    fn print_summary(&self) {
+        let Written { stored, absorbed, dead_letters } = self.written;
+        let seconds = self.assigned_at.map_or(0.0, |assigned_at| assigned_at.elapsed().as_secs_f64());
+        let rate = (stored + absorbed + dead_letters) as f64 / seconds.max(0.001);
+        println!(
+            "caught up: {stored} documents stored, {absorbed} stored before, {dead_letters} dead letters, in {seconds:.1} s ({rate:.0} events/s)"
+        );
+        if dead_letters > 0 {
+            println!("see why: admin dead-letters list");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use rdkafka::Statistics;
 
 use crate::batch::Batch;
 use crate::dead_letter::DeadLetter;
+use crate::writer::Written;
 
 const EVENTS: &str = "devtoolkit_ingest_events_total";
 const DEAD_LETTERS: &str = "devtoolkit_ingest_dead_letters_total";
@@ -82,9 +83,9 @@ pub fn dead_letter_retried() {
 }
 
 /// The documents of one collection are acknowledged.
-pub fn inserted(collection: &'static str, new: usize, absorbed: usize, duration: Duration) {
-    counter!(DOCUMENTS, "collection" => collection).increment(new as u64);
-    counter!(ABSORBED, "collection" => collection).increment(absorbed as u64);
+pub fn inserted(collection: &'static str, written: &Written, duration: Duration) {
+    counter!(DOCUMENTS, "collection" => collection).increment(written.stored as u64);
+    counter!(ABSORBED, "collection" => collection).increment(written.absorbed as u64);
     histogram!(INSERT_SECONDS, "collection" => collection).record(duration);
 }
 

@@ -25,6 +25,25 @@ enum Outcome {
     Retry(String),
 }
 
+/// What became of a batch's messages.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Documents that are new.
+    pub stored: usize,
+    /// Documents that were there already: replays.
+    pub absorbed: usize,
+    /// Messages that went to the dead letters.
+    pub dead_letters: usize,
+}
+
+impl std::ops::AddAssign for Written {
+    fn add_assign(&mut self, other: Self) {
+        self.stored += other.stored;
+        self.absorbed += other.absorbed;
+        self.dead_letters += other.dead_letters;
+    }
+}
+
 /// Writes batches to MongoDB and to the dead-letter topic.
 pub struct Writer {
     database: Database,
@@ -45,15 +64,18 @@ impl Writer {
     }
 
     /// Returns only when everything in the batch is acknowledged, however long that takes.
-    pub async fn write(&self, batch: &Batch) {
+    pub async fn write(&self, batch: &Batch) -> Written {
         let inserts = futures::future::join_all(batch.inserts().iter().map(|insert| self.insert(insert)));
-        tokio::join!(inserts, self.dead_letters.send(batch.dead_letters()));
+        let (inserted, ()) = tokio::join!(inserts, self.dead_letters.send(batch.dead_letters()));
         metrics::batch_written(batch);
+        let mut written = Written { dead_letters: batch.dead_letters().len(), ..Written::default() };
+        inserted.into_iter().for_each(|inserted| written += inserted);
+        written
     }
 
-    async fn insert(&self, insert: &Insert) {
+    async fn insert(&self, insert: &Insert) -> Written {
         if insert.is_empty() {
-            return;
+            return Written::default();
         }
         let collection = insert.event_type.collection();
         let mut delays = retry_delays();
@@ -68,8 +90,14 @@ impl Writer {
             match outcome {
                 Outcome::Done { absorbed, refused } => {
                     self.readiness.ready();
-                    metrics::inserted(collection, insert.len() - absorbed - refused.len(), absorbed, started.elapsed());
-                    return self.dead_letter(insert, refused).await;
+                    let written = Written {
+                        stored: insert.len() - absorbed - refused.len(),
+                        absorbed,
+                        dead_letters: refused.len(),
+                    };
+                    metrics::inserted(collection, &written, started.elapsed());
+                    self.dead_letter(insert, refused).await;
+                    return written;
                 }
                 Outcome::Retry(why) => {
                     metrics::insert_retried(collection);

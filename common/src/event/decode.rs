@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use bson::oid::ObjectId;
-use jiter::{NumberAny, Peek};
 
-use super::reader::{Reader, parse_timestamp};
+use super::reader::{Kind, Number, Reader, parse_timestamp};
 use super::{
     Action, Activity, Context, Data, Event, EventType, HealthCheck, Invalid, Location, MAX_CPU_PERCENT,
     MAX_CUSTOM_DATA, MAX_CUSTOM_DEPTH, MAX_DURATION_MS, MAX_FEATURES, MAX_ID, MAX_LINE, MAX_MEMORY_MB, MAX_MESSAGE,
@@ -101,7 +100,7 @@ impl<'a> Envelope<'a> {
 
     fn read_structured(&mut self, text: &'a str) -> Result<()> {
         let mut reader = Reader::new(text);
-        if reader.peek().map_err(|invalid| whole_or_within(invalid, ""))? != Peek::Object {
+        if reader.peek().map_err(|invalid| whole_or_within(invalid, ""))? != Kind::Object {
             // What is no JSON at all is said to be that first.
             reader.skip()?;
             reader.end()?;
@@ -308,14 +307,14 @@ fn read_custom_data<'a>(reader: &mut Reader<'a>) -> Result<&'a str> {
 
 fn check_custom_value(reader: &mut Reader<'_>, depth: usize) -> Result<()> {
     match reader.peek()? {
-        Peek::Object => check_custom_object(reader, depth + 1),
-        Peek::Array => {
+        Kind::Object => check_custom_object(reader, depth + 1),
+        Kind::Array => {
             check_custom_depth(depth + 1)?;
             reader.array(|reader, _| check_custom_value(reader, depth + 1))
         }
-        Peek::String => reader.any_text().map(|_| ()),
-        kind if kind.is_num() => match reader.any_number()? {
-            NumberAny::Float(value) if !value.is_finite() => {
+        Kind::String => reader.any_text().map(|_| ()),
+        Kind::Number => match reader.any_number()? {
+            Number::Decimal(value) if !value.is_finite() => {
                 Err(Invalid::new(Reason::OutOfRange, "is a number too large for a 64-bit floating-point number"))
             }
             _ => Ok(()),

@@ -1,9 +1,7 @@
 //! From an event to the bytes of its document. Written straight into the batch: a document built from nested values
 //! would copy every level once, which cost twice the time.
 
-use jiter::{NumberAny, NumberInt, Peek};
-
-use super::reader::Reader;
+use super::reader::{Kind, Number, Reader};
 use super::{Activity, Context, Data, Event, HealthCheck, Metadata, Performance, Timestamp, ToolUsage, Usage};
 
 /// The element types of BSON that are written here (bsonspec.org, version 1.1).
@@ -137,7 +135,7 @@ impl Writer<'_> {
     /// it stands in, so that the document stays well formed whatever comes.
     fn custom_value(&mut self, key: &str, reader: &mut Reader<'_>) {
         match reader.peek() {
-            Ok(Peek::Object) => {
+            Ok(Kind::Object) => {
                 let start = self.document(key);
                 let _ = reader.object(|reader, name| {
                     self.custom_value(name, reader);
@@ -145,7 +143,7 @@ impl Writer<'_> {
                 });
                 self.close(start);
             }
-            Ok(Peek::Array) => {
+            Ok(Kind::Array) => {
                 self.key(element::ARRAY, key);
                 let start = self.open();
                 let _ = reader.array(|reader, index| {
@@ -154,21 +152,18 @@ impl Writer<'_> {
                 });
                 self.close(start);
             }
-            Ok(Peek::String) => self.optional_text(key, reader.any_text().ok().as_deref()),
-            Ok(Peek::True | Peek::False) => {
+            Ok(Kind::String) => self.optional_text(key, reader.any_text().ok().as_deref()),
+            Ok(Kind::Bool) => {
                 if let Ok(value) = reader.bool() {
                     self.boolean(key, value);
                 }
             }
-            Ok(kind) if kind.is_num() => match reader.any_number() {
-                Ok(NumberAny::Int(NumberInt::Int(value))) => self.whole(key, value),
-                Ok(NumberAny::Int(NumberInt::BigInt(value))) => {
-                    self.double(key, value.to_string().parse().unwrap_or(f64::NAN))
-                }
-                Ok(NumberAny::Float(value)) => self.double(key, value),
+            Ok(Kind::Number) => match reader.any_number() {
+                Ok(Number::Whole(value)) => self.whole(key, value),
+                Ok(Number::Decimal(value)) => self.double(key, value),
                 Err(_) => {}
             },
-            Ok(_) => {
+            Ok(Kind::Null) => {
                 if reader.null().is_ok() {
                     self.key(element::NULL, key);
                 }

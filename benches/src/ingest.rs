@@ -1,0 +1,182 @@
+//! From a backlog on Kafka to MongoDB, and the limit: `insert_many` of ready-made documents and nothing else, with the
+//! same batches, concurrency, indexes and write concern. Both in turn, in one run, because the machine's speed drifts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use benches::samples::tool_usage;
+use bson::{RawDocumentBuf, doc};
+use common::event::Message;
+use mongodb::Database;
+use mongodb::options::WriteConcern;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::process::{self, Cost, cpu_time};
+use crate::servers::Servers;
+use crate::table;
+
+const BATCH: usize = 1_000;
+const IN_FLIGHT: usize = 4;
+const USERS: u64 = 50_000;
+const TOOLS: u64 = 200;
+const TOPIC: &str = "bench";
+
+/// What to measure.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Events on the topic
+    #[arg(long, default_value_t = 1_000_000)]
+    events: usize,
+    /// How often each side runs
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+}
+
+/// Runs both sides in turn and prints what they reached.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let mut servers = Servers::start().await?;
+    let database = servers.migrate("warm", TOPIC).await?;
+    database.drop().await?;
+    eprintln!("{} events are put on the topic", options.events);
+    produce(&servers, options.events)?;
+    let mongod = servers.mongodb.member(0).pid().context("mongod is gone")?;
+    let mut rows = Vec::new();
+    let (mut ratios, mut rates, mut cpus, mut peaks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=options.rounds {
+        eprintln!("round {round} of {}", options.rounds);
+        let before = cpu_time(mongod).unwrap_or_default();
+        let limit = limit(&servers, options.events).await?;
+        let limit_cpu = cpu_time(mongod).unwrap_or_default() - before;
+        let (rate, cost) = ingest(&servers, options.events, round).await?;
+        let ingest_mongod_cpu = cpu_time(mongod).unwrap_or_default() - before - limit_cpu;
+        let limit_rate = options.events as f64 / limit.as_secs_f64();
+        let per_event = |cpu: Duration| cpu.as_secs_f64() * 1e6 / options.events as f64;
+        ratios.push(rate / limit_rate);
+        rates.push(rate);
+        cpus.push(per_event(cost.cpu));
+        peaks.push(cost.peak_mib);
+        rows.push(vec![
+            round.to_string(),
+            format!("{limit_rate:.0}"),
+            format!("{rate:.0}"),
+            format!("{:.3}", rate / limit_rate),
+            format!("{:.2}", per_event(cost.cpu)),
+            format!("{:.0}", cost.peak_mib),
+            format!("{:.1}", per_event(limit_cpu)),
+            format!("{:.1}", per_event(ingest_mongod_cpu)),
+            format!("{:.1}", cost.wall.as_secs_f64()),
+        ]);
+    }
+    rows.push(vec![
+        "median".to_owned(),
+        String::new(),
+        format!("{:.0}", table::median(rates)),
+        format!("{:.3}", table::median(ratios)),
+        format!("{:.2}", table::median(cpus)),
+        format!("{:.0}", table::median(peaks)),
+    ]);
+    println!("{} events, batches of {BATCH}, {IN_FLIGHT} in flight", options.events);
+    let header = [
+        "round",
+        "limit events/s",
+        "ingest events/s",
+        "ratio",
+        "ingest us CPU/event",
+        "peak RSS MiB",
+        "mongod us (limit)",
+        "mongod us (ingest)",
+        "wall s",
+    ];
+    table::print(&header, rows);
+    println!("targets: ratio >= 0.95, <= 2.0 us of CPU per event, <= 96 MiB");
+    Ok(())
+}
+
+fn event(number: usize) -> String {
+    let start = chrono::Utc::now().timestamp_millis() / 86_400_000 * 86_400_000 - 86_400_000;
+    tool_usage(number as u64, start + (number as i64 * 80) % 86_000_000, USERS, TOOLS)
+}
+
+fn produce(servers: &Servers, events: usize) -> anyhow::Result<()> {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", servers.kafka.brokers())
+        .set("compression.type", "lz4")
+        .set("linger.ms", "50")
+        .set("queue.buffering.max.messages", "200000")
+        .create()?;
+    for number in 0..events {
+        let json = event(number);
+        let key = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) % USERS;
+        let key = format!("65a0{key:020x}");
+        while let Err((error, _)) = producer.send(BaseRecord::to(TOPIC).key(&key).payload(&json)) {
+            ensure!(matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)), error);
+            producer.poll(Duration::from_millis(10));
+        }
+    }
+    producer.flush(Duration::from_secs(120))?;
+    Ok(())
+}
+
+/// The time for inserting the documents of all events, made before.
+async fn limit(servers: &Servers, events: usize) -> anyhow::Result<Duration> {
+    let database = servers.migrate("limit", TOPIC).await?;
+    let documents: Vec<RawDocumentBuf> = (0..events)
+        .map(|number| {
+            let json = event(number);
+            let event = Message { value: Some(json.as_bytes()), headers: std::iter::empty() }
+                .decode()
+                .map_err(|invalid| anyhow::anyhow!("{invalid}"))?;
+            let mut bytes = Vec::new();
+            event.write_document(&mut bytes);
+            Ok(RawDocumentBuf::from_bytes(bytes)?)
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let documents = Arc::new(documents);
+    let next = Arc::new(AtomicUsize::new(0));
+    let start = Instant::now();
+    let writers = (0..IN_FLIGHT).map(|_| {
+        let (database, documents, next) = (database.clone(), Arc::clone(&documents), Arc::clone(&next));
+        tokio::spawn(async move {
+            let collection = database.collection::<RawDocumentBuf>("usage_analytics");
+            loop {
+                let from = next.fetch_add(BATCH, Ordering::Relaxed);
+                let Some(batch) =
+                    documents.get(from..documents.len().min(from + BATCH)).filter(|batch| !batch.is_empty())
+                else {
+                    return anyhow::Ok(());
+                };
+                collection.insert_many(batch).ordered(false).write_concern(WriteConcern::majority()).await?;
+            }
+        })
+    });
+    for writer in futures::future::join_all(writers).await {
+        writer??;
+    }
+    let elapsed = start.elapsed();
+    check_and_drop(&database, events).await?;
+    Ok(elapsed)
+}
+
+/// The rate that ingest reached from its first partition on, and what it cost as a whole.
+async fn ingest(servers: &Servers, events: usize, round: usize) -> anyhow::Result<(f64, Cost)> {
+    let name = format!("ingest{round}");
+    let database = servers.migrate(&name, TOPIC).await?;
+    let mut command = servers.program("ingest", &name, TOPIC)?;
+    command.args(["run", "--until-caught-up"]);
+    let cost = tokio::task::spawn_blocking(|| process::measure(command)).await??;
+    let seconds = cost.stdout.split(" in ").nth(1).and_then(|rest| rest.split(' ').next());
+    let seconds: f64 = seconds.context("ingest did not say how long it took")?.parse()?;
+    check_and_drop(&database, events).await?;
+    Ok((events as f64 / seconds, cost))
+}
+
+async fn check_and_drop(database: &Database, events: usize) -> anyhow::Result<()> {
+    let stored = database.collection::<RawDocumentBuf>("usage_analytics").count_documents(doc! {}).await?;
+    ensure!(stored == events as u64, "{stored} of {events} events are stored");
+    database.drop().await?;
+    Ok(())
+}

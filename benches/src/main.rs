@@ -1,0 +1,28 @@
+//! Side-by-side benchmarks on real servers of their own; `./dev bench` runs them.
+
+mod ingest;
+mod process;
+mod servers;
+mod table;
+
+use clap::{Parser, Subcommand};
+
+/// Compares the programs with the limit that MongoDB sets, in the same run.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Kafka to MongoDB, against `insert_many` of ready-made documents
+    Ingest(ingest::Options),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Ingest(options) => ingest::run(options).await,
+    }
+}
