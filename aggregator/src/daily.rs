@@ -21,7 +21,8 @@ pub const DEFINITION_VERSION: i64 = 1;
 /// How many of the most used tools a document names.
 pub const MOST_USED_TOOLS: usize = 10;
 
-const UNKNOWN_TOOL: &str = "(unknown tool)";
+/// The name of a tool that `tools` does not know.
+pub const UNKNOWN_TOOL: &str = "(unknown tool)";
 
 /// Everything that a daily document is made of.
 #[derive(Debug)]

@@ -2,9 +2,10 @@
 
 use comfy_table::{Attribute, Cell, Color, Table};
 use common::day::Day;
-use common::documents::system_analytics::{Metrics, Rollup, SystemAnalytics};
+use common::documents::system_analytics::{Metrics, MostUsedTool, Rollup, SystemAnalytics};
 use indicatif::HumanCount;
 
+use crate::daily::UNKNOWN_TOOL;
 use crate::table;
 
 /// How a number is written, and what its change is measured in.
@@ -111,7 +112,7 @@ fn most_used_tools(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -
         });
         let (now, before) = (Some(tool.usage_count as f64), before.map(|tool| tool.usage_count as f64));
         table.add_row([
-            Cell::new(&tool.tool_name),
+            Cell::new(label(tool)),
             Cell::new(written(now, Kind::Count)),
             Cell::new(written(before, Kind::Count)),
             change(before, now, &uses),
@@ -121,6 +122,11 @@ fn most_used_tools(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -
         table.add_row([Cell::new("No tool was used.")]);
     }
     table
+}
+
+/// A tool without a name is told from others like it by its id.
+fn label(tool: &MostUsedTool) -> String {
+    if tool.tool_name == UNKNOWN_TOOL { format!("{UNKNOWN_TOOL} {}", tool.tool_id) } else { tool.tool_name.clone() }
 }
 
 fn origin(rollup: &Rollup) -> String {

@@ -1,4 +1,5 @@
 //! The aggregator's program on a real MongoDB: its documents against the recount, its messages, its long-running form.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests and their helpers")]
 
 #[path = "rollup/events.rs"]
 mod events;

@@ -1,5 +1,6 @@
 //! The aggregator's fold against the recount, over random small days: any order, any slicing, duplicates, gaps around 30
 //! minutes, midnight edges, missing optional fields, users and tools that do not exist.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests and their helpers")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
