@@ -136,6 +136,13 @@ pub struct Ingest {
     /// How long a rebalance or a shutdown waits for the batches in flight.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+    /// Events that a worker takes in a second; 0 is no limit. `ingest_max_events_per_second` in `system_configuration` wins.
+    pub max_events_per_second: u32,
+    /// Events of one tool that a worker takes in a minute; 0 is no limit. `ingest_tool_events_per_minute` in
+    /// `system_configuration` wins.
+    pub tool_events_per_minute: u32,
+    /// Which documents of `system_configuration` are meant: those of this environment, and of `all`.
+    pub environment: String,
 }
 
 impl Default for Ingest {
@@ -149,6 +156,9 @@ impl Default for Ingest {
             in_flight: 4,
             commit_interval: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(5),
+            max_events_per_second: 0,
+            tool_events_per_minute: 0,
+            environment: "production".into(),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bson::rawdoc;
-use common::event::{Event, EventType, Reason, array_index};
+use common::event::{Event, EventType, Timestamp, array_index};
 use common::settings;
 
 use crate::dead_letter::DeadLetter;
@@ -118,6 +118,7 @@ pub struct Batch {
     dead_letters: Vec<DeadLetter>,
     dead_letter_bytes: usize,
     ends: Vec<(Partition, i64)>,
+    last_time: Option<Timestamp>,
     opened: Option<Instant>,
 }
 
@@ -128,6 +129,7 @@ impl Default for Batch {
             dead_letters: Vec::new(),
             dead_letter_bytes: 0,
             ends: Vec::new(),
+            last_time: None,
             opened: None,
         }
     }
@@ -137,6 +139,7 @@ impl Batch {
     /// Adds a good event.
     pub fn push(&mut self, event: &Event<'_>, origin: Origin) {
         self.inserts[event.event_type() as usize].push(event, origin);
+        self.last_time = Some(event.time);
         self.read(origin);
     }
 
@@ -179,6 +182,11 @@ impl Batch {
         &self.ends
     }
 
+    /// `time` of the last good event in it.
+    pub fn last_time(&self) -> Option<Timestamp> {
+        self.last_time
+    }
+
     /// One command for each collection; some may be empty.
     pub fn inserts(&self) -> &[Insert] {
         &self.inserts
@@ -189,17 +197,13 @@ impl Batch {
         &self.dead_letters
     }
 
-    /// How many messages were refused for `reason`.
-    pub fn refused_for(&self, reason: Reason) -> usize {
-        self.dead_letters.iter().filter(|letter| letter.reason == reason).count()
-    }
-
     /// Empties it and keeps its memory for the next events.
     pub fn clear(&mut self) {
         self.inserts.iter_mut().for_each(Insert::clear);
         self.dead_letters.clear();
         self.dead_letter_bytes = 0;
         self.ends.clear();
+        self.last_time = None;
         self.opened = None;
     }
 }
@@ -208,7 +212,7 @@ impl Batch {
 mod tests {
     use super::*;
     use bson::oid::ObjectId;
-    use common::event::{Data, HealthCheck, Timestamp};
+    use common::event::{Data, HealthCheck};
 
     fn event(id: usize) -> Event<'static> {
         let check =

@@ -7,19 +7,22 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use common::event::{Accepted, Timestamp};
+use common::event::Timestamp;
 use common::{kafka, settings::Settings};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Batch, Limits};
+use crate::decode::Decoder;
+use crate::metrics;
 use crate::offsets::{BatchId, OffsetTracker, Partition};
 use crate::rebalance::{Context, Event, give_back, take_over};
+use crate::throttle::Rates;
 use crate::writer::{Writer, Written};
-use crate::{decode, metrics};
 
 /// How long one poll waits when there is nothing to read: the longest that an acknowledgement lies unnoticed.
 const POLL: Duration = Duration::from_millis(20);
@@ -27,6 +30,8 @@ const POLL: Duration = Duration::from_millis(20);
 const MESSAGES_PER_ROUND: usize = 256;
 /// Full for longer than this, the partitions are paused, and polling goes on.
 const STALL: Duration = Duration::from_secs(1);
+/// How often gauges are set and what is over is forgotten.
+const TIDY: Duration = Duration::from_secs(5);
 /// How long broker metadata and watermarks are waited for.
 const BROKER_ANSWER: Duration = Duration::from_secs(10);
 
@@ -65,24 +70,34 @@ pub fn subscribe(settings: &Settings, until: Until) -> anyhow::Result<BaseConsum
     Ok(consumer)
 }
 
-/// Runs the loop until it is caught up or shut down. Blocks; the batches are written on `runtime`.
+/// What the loop works with besides its consumer.
+pub struct Parts {
+    /// Writes the batches.
+    pub writer: Arc<Writer>,
+    /// Decides about every message.
+    pub decoder: Decoder,
+    /// The limits in force.
+    pub rates: watch::Receiver<Rates>,
+    /// Where the batches are written.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// Runs the loop until it is caught up or shut down. Blocks.
 ///
 /// # Errors
 /// The consumer is broken beyond repair, or the last commit failed.
 pub fn run(
     settings: &Settings,
     consumer: BaseConsumer<Context>,
-    writer: Arc<Writer>,
+    parts: Parts,
     until: Until,
     shutdown: &CancellationToken,
-    runtime: &tokio::runtime::Handle,
 ) -> anyhow::Result<()> {
     let (acknowledge, acknowledged) = channel();
     let mut worker = Worker {
         settings,
         consumer,
-        writer,
-        runtime,
+        parts,
         limits: Limits::from(&settings.ingest),
         tracker: OffsetTracker::default(),
         open: Batch::default(),
@@ -90,6 +105,7 @@ pub fn run(
         acknowledge,
         acknowledged,
         last_commit: Instant::now(),
+        tidied: None,
         full_since: None,
         is_paused: false,
         targets: HashMap::new(),
@@ -115,8 +131,7 @@ struct Acknowledgement {
 struct Worker<'a> {
     settings: &'a Settings,
     consumer: BaseConsumer<Context>,
-    writer: Arc<Writer>,
-    runtime: &'a tokio::runtime::Handle,
+    parts: Parts,
     limits: Limits,
     tracker: OffsetTracker,
     open: Batch,
@@ -125,6 +140,8 @@ struct Worker<'a> {
     acknowledge: Sender<Acknowledgement>,
     acknowledged: Receiver<Acknowledgement>,
     last_commit: Instant,
+    /// When [`Worker::tidy_if_due`] last did its work.
+    tidied: Option<Instant>,
     /// Since when as many batches are in flight as may be.
     full_since: Option<Instant>,
     is_paused: bool,
@@ -140,6 +157,7 @@ impl Worker<'_> {
         self.collect_acknowledged();
         self.handle_group_events()?;
         self.commit_if_due();
+        self.tidy_if_due();
         if self.is_full() {
             return self.wait_for_room();
         }
@@ -152,12 +170,16 @@ impl Worker<'_> {
 
     /// Reads until the batch is full, the round is over, or nothing more is there.
     fn read(&mut self) -> anyhow::Result<()> {
-        let accepted = Accepted::at(Timestamp::now(), self.settings.ingest.max_age, self.settings.ingest.max_future);
+        self.parts.decoder.look_at_clock();
         let mut wait = POLL;
         for _ in 0..MESSAGES_PER_ROUND {
+            if let Some(pause) = self.parts.decoder.wait() {
+                std::thread::sleep(pause.min(POLL));
+                return Ok(());
+            }
             match self.consumer.poll(wait) {
                 Some(Ok(message)) => {
-                    decode::take(&mut self.open, &message, &accepted);
+                    self.parts.decoder.take(&mut self.open, &message);
                     let is_target = |target: &i64| message.offset() + 1 >= *target;
                     if self.targets.get(&message.partition()).is_some_and(is_target) {
                         self.targets.remove(&message.partition());
@@ -188,9 +210,13 @@ impl Worker<'_> {
             return;
         }
         let batch = std::mem::replace(&mut self.open, self.spare.pop().unwrap_or_default());
+        if let Some(time) = batch.last_time() {
+            let millis = Timestamp::now().millis().saturating_sub(time.millis());
+            metrics::delay(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
+        }
         let id = self.tracker.seal(batch.ends());
-        let (writer, acknowledge) = (Arc::clone(&self.writer), self.acknowledge.clone());
-        self.runtime.spawn(async move {
+        let (writer, acknowledge) = (Arc::clone(&self.parts.writer), self.acknowledge.clone());
+        self.parts.runtime.spawn(async move {
             let written = writer.write(&batch).await;
             // The loop may have ended; then what is in flight is read, and absorbed, again.
             let _ = acknowledge.send(Acknowledgement { id, batch, written });
@@ -225,11 +251,7 @@ impl Worker<'_> {
         if self.is_paused {
             match self.consumer.poll(Duration::ZERO) {
                 // Fetched before the pause: it is ours to keep, the batch has room for it.
-                Some(Ok(message)) => {
-                    let accepted =
-                        Accepted::at(Timestamp::now(), self.settings.ingest.max_age, self.settings.ingest.max_future);
-                    decode::take(&mut self.open, &message, &accepted);
-                }
+                Some(Ok(message)) => self.parts.decoder.take(&mut self.open, &message),
                 Some(Err(error)) => tracing::debug!(%error, "Kafka, while paused"),
                 None => {}
             }
@@ -326,6 +348,7 @@ impl Worker<'_> {
         give_back(&self.consumer, partitions)?;
         for partition in &numbers {
             self.targets.remove(partition);
+            self.parts.decoder.forget_partition(*partition);
         }
         self.tracker.revoke(numbers);
         metrics::assigned_partitions(self.tracker.partitions().count());
@@ -354,6 +377,15 @@ impl Worker<'_> {
         if self.last_commit.elapsed() >= self.settings.ingest.commit_interval {
             self.commit(CommitMode::Async);
         }
+    }
+
+    fn tidy_if_due(&mut self) {
+        if self.tidied.is_some_and(|tidied| tidied.elapsed() < TIDY) {
+            return;
+        }
+        self.tidied = Some(Instant::now());
+        self.parts.decoder.tidy();
+        self.parts.decoder.set_rates(*self.parts.rates.borrow_and_update());
     }
 
     /// The one place that commits: the next offset to read, which is what Kafka keeps.

@@ -3,14 +3,21 @@
 //! The life of an event here: [`consumer`] polls it on a thread of its own, [`decode`] turns it into BSON in the open
 //! [`batch`], or into a dead letter; the full batch goes to [`writer`], which inserts it and, through [`dead_letter`],
 //! hands over what was refused; when both are acknowledged, [`offsets`] says how far the topic may be committed.
+//!
+//! Beside the path, [`throttle`] bounds rates ([`live_settings`] changes them while the worker runs), and [`presence`] and
+//! [`tools`] count what the live dashboards show.
 
 pub mod batch;
 pub mod consumer;
 pub mod dead_letter;
 pub mod decode;
+pub mod live_settings;
 pub mod metrics;
 pub mod offsets;
+pub mod presence;
 mod rebalance;
 mod refused;
 pub mod run;
+pub mod throttle;
+pub mod tools;
 pub mod writer;

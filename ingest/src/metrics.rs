@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use common::event::{EventType, Reason};
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use rdkafka::Statistics;
 
 use crate::batch::Batch;
@@ -21,11 +23,21 @@ const COMMIT_FAILURES: &str = "devtoolkit_ingest_commit_failures_total";
 const IN_FLIGHT: &str = "devtoolkit_ingest_batches_in_flight";
 const PAUSED: &str = "devtoolkit_ingest_paused";
 const ASSIGNED: &str = "devtoolkit_ingest_assigned_partitions";
+const ACTIVE_USERS: &str = "devtoolkit_active_users";
+const THROTTLED_TOOLS: &str = "devtoolkit_ingest_throttle_keys";
+const BAD_LIVE_SETTINGS: &str = "devtoolkit_ingest_bad_live_settings_total";
+const TOOL_USES: &str = "devtoolkit_tool_uses_total";
+const TOOL_FAILURES: &str = "devtoolkit_tool_failures_total";
+const TOOL_RESPONSE_SECONDS: &str = "devtoolkit_tool_response_duration_seconds";
+const DELAY_SECONDS: &str = "devtoolkit_ingest_delay_seconds";
 const LAG: &str = "devtoolkit_ingest_lag_messages";
 
 /// Upper bounds of each histogram, in its unit.
-pub const BUCKETS: &[(&str, &[f64])] =
-    &[(INSERT_SECONDS, &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0])];
+pub const BUCKETS: &[(&str, &[f64])] = &[
+    (INSERT_SECONDS, &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0]),
+    (TOOL_RESPONSE_SECONDS, &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0]),
+    (DELAY_SECONDS, &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0, 86_400.0]),
+];
 
 /// Describes every metric, and shows every counter from the start: a rate over a series that does not exist is no rate.
 pub fn describe() {
@@ -45,6 +57,23 @@ pub fn describe() {
     describe_gauge!(PAUSED, "1 while reading is paused because the writer is stalled, else 0");
     describe_gauge!(ASSIGNED, "Partitions of the topic that this worker reads");
     describe_gauge!(LAG, "Messages between the committed offset and the end of the partition, by partition");
+    describe_gauge!(
+        ACTIVE_USERS,
+        "Users of this worker's partitions with an event in the last 5 minutes; the sum over the workers is exact"
+    );
+    describe_gauge!(THROTTLED_TOOLS, "Tools whose rate is being remembered");
+    describe_counter!(
+        BAD_LIVE_SETTINGS,
+        "Looks at system_configuration that found a value which cannot be used, by key"
+    );
+    describe_counter!(TOOL_USES, "Tool uses accepted, by tool; tools beyond the bound are counted as other");
+    describe_counter!(TOOL_FAILURES, "Tool uses accepted that had failed, by tool");
+    describe_histogram!(TOOL_RESPONSE_SECONDS, Unit::Seconds, "performance.responseTime of tool uses, by tool");
+    describe_histogram!(
+        DELAY_SECONDS,
+        Unit::Seconds,
+        "From an event's time until its batch was closed; one event of each batch"
+    );
     for event_type in EventType::ALL {
         counter!(EVENTS, "type" => event_type.as_str()).absolute(0);
         for name in [DOCUMENTS, ABSORBED, INSERT_RETRIES] {
@@ -57,7 +86,7 @@ pub fn describe() {
     for name in [DEAD_LETTER_RETRIES, COMMIT_FAILURES] {
         counter!(name).absolute(0);
     }
-    for name in [IN_FLIGHT, PAUSED, ASSIGNED] {
+    for name in [IN_FLIGHT, PAUSED, ASSIGNED, ACTIVE_USERS, THROTTLED_TOOLS] {
         gauge!(name).set(0);
     }
 }
@@ -112,6 +141,56 @@ pub fn paused(is_paused: bool) {
 /// Partitions of this worker now.
 pub fn assigned_partitions(partitions: usize) {
     gauge!(ASSIGNED).set(partitions as f64);
+}
+
+/// Users who are there now.
+pub fn active_users(users: usize) {
+    gauge!(ACTIVE_USERS).set(users as f64);
+}
+
+/// Tools whose rate is being remembered.
+pub fn throttled_tools(tools: usize) {
+    gauge!(THROTTLED_TOOLS).set(tools as f64);
+}
+
+/// A live setting cannot be used.
+pub fn bad_live_setting(key: &'static str) {
+    counter!(BAD_LIVE_SETTINGS, "key" => key).increment(1);
+}
+
+/// How long the last event of a batch was under way.
+pub fn delay(delay: Duration) {
+    histogram!(DELAY_SECONDS).record(delay);
+}
+
+/// The series of one tool.
+pub struct ToolMetrics {
+    uses: Counter,
+    failures: Counter,
+    response_seconds: Histogram,
+}
+
+impl ToolMetrics {
+    /// The series labelled `tool`.
+    pub fn new(tool: &str) -> Self {
+        let tool = tool.to_owned();
+        Self {
+            uses: counter!(TOOL_USES, "tool" => tool.clone()),
+            failures: counter!(TOOL_FAILURES, "tool" => tool.clone()),
+            response_seconds: histogram!(TOOL_RESPONSE_SECONDS, "tool" => tool),
+        }
+    }
+
+    /// Counts a use; the response time in milliseconds.
+    pub fn note(&self, success: bool, response_time: Option<f64>) {
+        self.uses.increment(1);
+        if !success {
+            self.failures.increment(1);
+        }
+        if let Some(milliseconds) = response_time {
+            self.response_seconds.record(milliseconds / 1_000.0);
+        }
+    }
 }
 
 /// What librdkafka knows of the partitions it fetches.

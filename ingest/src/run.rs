@@ -7,11 +7,14 @@ use common::event::EventType;
 use common::settings::Settings;
 use common::telemetry::{self, Readiness};
 use common::{mongo, shutdown};
+use tokio::sync::watch;
 
-use crate::consumer::{self, Until};
+use crate::consumer::{self, Parts, Until};
 use crate::dead_letter::DeadLetters;
-use crate::metrics;
+use crate::decode::Decoder;
+use crate::tools::{self, ToolSeries};
 use crate::writer::Writer;
+use crate::{live_settings, metrics};
 
 /// The port of `/metrics` and `/healthz` when `telemetry.listen` is empty.
 pub const DEFAULT_PORT: u16 = 9464;
@@ -39,14 +42,22 @@ pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
         );
     }
     let dead_letters = DeadLetters::new(&settings.kafka)?;
-    let writer = Arc::new(Writer::new(database, settings.kafka.clone(), dead_letters, readiness.clone()));
-    let runtime = tokio::runtime::Handle::current();
+    let (rates, rates_in_force) = watch::channel(live_settings::from_settings(&settings.ingest));
+    tokio::spawn(live_settings::follow(database.clone(), settings.ingest.clone(), rates));
+    let (slugs, known_slugs) = watch::channel(Arc::default());
+    tokio::spawn(tools::follow(database.clone(), slugs));
+    let parts = Parts {
+        writer: Arc::new(Writer::new(database, settings.kafka.clone(), dead_letters, readiness.clone())),
+        decoder: Decoder::new(settings.ingest.clone(), ToolSeries::new(known_slugs)),
+        rates: rates_in_force,
+        runtime: tokio::runtime::Handle::current(),
+    };
     // An OS thread of its own: polling, and dropping the consumer, block.
     let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("consumer".to_owned()).spawn(move || {
         let result = consumer::subscribe(&settings, until).and_then(|subscribed| {
             readiness.ready();
-            consumer::run(&settings, subscribed, writer, until, &shutdown, &runtime)
+            consumer::run(&settings, subscribed, parts, until, &shutdown)
         });
         let _ = ended.send(result);
     })?;

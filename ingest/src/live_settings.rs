@@ -1,0 +1,121 @@
+//! Limits that can be changed while the workers run, in `system_configuration`. A key that is missing or inactive leaves the
+//! setting of the file in force; a value that cannot be used is reported, and the last good one stays.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use bson::{Bson, Document, doc};
+use common::documents::system_configuration;
+use common::settings;
+use mongodb::Database;
+use tokio::sync::watch;
+
+use crate::metrics;
+use crate::throttle::Rates;
+
+/// How often the collection is looked at.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+const EVENTS_PER_SECOND: &str = "ingest_max_events_per_second";
+const TOOL_EVENTS_PER_MINUTE: &str = "ingest_tool_events_per_minute";
+
+/// What the settings' file and environment say; 0 is no limit.
+pub fn from_settings(settings: &settings::Ingest) -> Rates {
+    Rates {
+        events_per_second: NonZeroU32::new(settings.max_events_per_second),
+        tool_events_per_minute: NonZeroU32::new(settings.tool_events_per_minute),
+    }
+}
+
+/// Looks at the collection from time to time, without end, and sends what is to be in force.
+pub async fn follow(database: Database, settings: settings::Ingest, rates: watch::Sender<Rates>) {
+    let configured = from_settings(&settings);
+    let mut ticks = tokio::time::interval(INTERVAL);
+    loop {
+        ticks.tick().await;
+        let mut wanted = *rates.borrow();
+        // While MongoDB is away, what was in force stays in force.
+        let look_up = |key| look_up(&database, &settings.environment, key);
+        match look_up(EVENTS_PER_SECOND).await {
+            Ok(found) => wanted.events_per_second = found.unwrap_or(configured.events_per_second),
+            Err(problem) => report(EVENTS_PER_SECOND, &problem),
+        }
+        match look_up(TOOL_EVENTS_PER_MINUTE).await {
+            Ok(found) => wanted.tool_events_per_minute = found.unwrap_or(configured.tool_events_per_minute),
+            Err(problem) => report(TOOL_EVENTS_PER_MINUTE, &problem),
+        }
+        let is_changed = rates.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
+        if is_changed {
+            tracing::info!(?wanted, "other limits are in force");
+        }
+    }
+}
+
+/// The limit that the collection holds for this environment; `None` when it holds none.
+async fn look_up(database: &Database, environment: &str, key: &str) -> Result<Option<Option<NonZeroU32>>, String> {
+    let filter = doc! { "key": key, "isActive": true, "environment": { "$in": [environment, "all"] } };
+    let collection = database.collection::<Document>(system_configuration::COLLECTION);
+    let found = collection.find_one(filter).await.map_err(|error| error.kind.to_string())?;
+    found.map(|document| limit(&document)).transpose()
+}
+
+/// The limit in a configuration document; 0 is none.
+fn limit(document: &Document) -> Result<Option<NonZeroU32>, String> {
+    if !document.get_str("dataType").is_ok_and(|kind| kind == "number") {
+        return Err("dataType is not \"number\"".to_owned());
+    }
+    let number = |value: Option<&Bson>| match value {
+        Some(Bson::Int32(number)) => Some(f64::from(*number)),
+        Some(Bson::Int64(number)) => Some(*number as f64),
+        Some(Bson::Double(number)) => Some(*number),
+        _ => None,
+    };
+    let value = number(document.get("value")).ok_or("value is not a number")?;
+    if value.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&value) {
+        return Err(format!("value is {value}, expected a whole number from 0 to {}", u32::MAX));
+    }
+    let validation = document.get_document("validation").ok();
+    let bound = |name| number(validation.and_then(|validation| validation.get(name)));
+    if bound("min").is_some_and(|min| value < min) || bound("max").is_some_and(|max| value > max) {
+        return Err(format!("value is {value}, outside its own validation.min and validation.max"));
+    }
+    let allowed = validation.and_then(|validation| validation.get_array("enum").ok());
+    if allowed.is_some_and(|allowed| !allowed.iter().any(|allowed| number(Some(allowed)) == Some(value))) {
+        return Err(format!("value is {value}, which is not in its own validation.enum"));
+    }
+    Ok(NonZeroU32::new(value as u32))
+}
+
+fn report(key: &'static str, problem: &str) {
+    metrics::bad_live_setting(key);
+    tracing::warn!(
+        key,
+        problem,
+        "a document of system_configuration cannot be used; the last good value stays in force"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_number_within_its_own_rules_is_a_limit() {
+        let document =
+            |value: Bson, validation: Document| doc! { "dataType": "number", "value": value, "validation": validation };
+        assert_eq!(limit(&document(5.into(), doc! { "min": 1, "max": Bson::Null })), Ok(NonZeroU32::new(5)));
+        assert_eq!(limit(&document(Bson::Double(7.0), doc! {})), Ok(NonZeroU32::new(7)));
+        assert_eq!(limit(&document(0.into(), doc! {})), Ok(None));
+        for bad in [
+            document(5.into(), doc! { "max": 4 }),
+            document(5.into(), doc! { "min": 6.5 }),
+            document("5".into(), doc! {}),
+            document(Bson::Double(1.5), doc! {}),
+            document((-1).into(), doc! {}),
+            document(5.into(), doc! { "enum": [4, 6] }),
+        ] {
+            assert!(limit(&bad).is_err(), "{bad}");
+        }
+        assert!(limit(&doc! { "dataType": "string", "value": 5 }).is_err());
+    }
+}

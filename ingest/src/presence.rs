@@ -1,0 +1,83 @@
+//! Who is there now: the users with an event in the last five minutes. Exact over all workers, because the key keeps all
+//! events of a user in one partition; plain code without I/O.
+
+use std::collections::HashMap;
+
+use bson::oid::ObjectId;
+use common::documents::activity_log::Action;
+use common::event::{Data, Event, Timestamp};
+
+use crate::offsets::Partition;
+
+/// How long an event shows that its user is there: the same five minutes as in the daily `peakConcurrentUsers`.
+const PRESENT_MS: i64 = 5 * 60 * 1_000;
+
+/// The users of this worker's partitions, each with the time of the latest event.
+#[derive(Debug, Default)]
+pub struct Presence {
+    latest: HashMap<ObjectId, (Timestamp, Partition)>,
+}
+
+impl Presence {
+    /// Takes note of an event. A failed login does not show that the user is there.
+    pub fn note(&mut self, event: &Event<'_>, partition: Partition, now: Timestamp) {
+        let Some(user_id) = event.user_id() else { return };
+        let is_failed_login = matches!(&event.data, Data::Activity(activity) if activity.action == Action::LoginFailed);
+        if is_failed_login || event.time.millis() + PRESENT_MS <= now.millis() {
+            return;
+        }
+        let latest = self.latest.entry(user_id).or_insert((event.time, partition));
+        *latest = (latest.0.max(event.time), partition);
+    }
+
+    /// The partition is read by another worker from now on, which counts its users.
+    pub fn forget_partition(&mut self, partition: Partition) {
+        self.latest.retain(|_, (_, of)| *of != partition);
+    }
+
+    /// How many users are there at `now`. Those who are not any more are forgotten.
+    pub fn count(&mut self, now: Timestamp) -> usize {
+        self.latest.retain(|_, (time, _)| time.millis() + PRESENT_MS > now.millis());
+        self.latest.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::event::Activity;
+
+    fn event(user: u8, action: Action, millis: i64) -> Event<'static> {
+        let user_id = Some(ObjectId::from_bytes([user; 12]));
+        let activity = Activity { user_id, session_id: None, action, path: None, context: None };
+        Event {
+            id: "1".into(),
+            source: "/t".into(),
+            time: Timestamp::from_millis(millis),
+            data: Data::Activity(Box::new(activity)),
+        }
+    }
+
+    #[test]
+    fn a_user_counts_once_and_for_five_minutes() {
+        let mut presence = Presence::default();
+        let now = Timestamp::from_millis(1_000_000_000);
+        for millis in [now.millis() - 1_000, now.millis() - 2_000, now.millis() - PRESENT_MS] {
+            presence.note(&event(1, Action::Login, millis), 0, now);
+        }
+        presence.note(&event(2, Action::LoginFailed, now.millis()), 0, now);
+        assert_eq!(presence.count(now), 1);
+        assert_eq!(presence.count(Timestamp::from_millis(now.millis() - 1_001 + PRESENT_MS)), 1);
+        assert_eq!(presence.count(Timestamp::from_millis(now.millis() - 1_000 + PRESENT_MS)), 0);
+    }
+
+    #[test]
+    fn a_partition_that_is_given_back_takes_its_users_along() {
+        let mut presence = Presence::default();
+        let now = Timestamp::now();
+        presence.note(&event(1, Action::Login, now.millis()), 0, now);
+        presence.note(&event(2, Action::Login, now.millis()), 1, now);
+        presence.forget_partition(0);
+        assert_eq!(presence.count(now), 1);
+    }
+}
