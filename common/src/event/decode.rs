@@ -41,26 +41,31 @@ impl<'a, H: Iterator<Item = (&'a str, Option<&'a [u8]>)>> Message<'a, H> {
     /// The first thing that does not fit.
     pub fn decode(self) -> Result<Event<'a>> {
         let mut envelope = Envelope::default();
-        let mut is_binary = false;
+        let mut has_attributes = false;
+        let mut refused_header = None;
         for (name, value) in self.headers {
             if let Some(attribute) = name.strip_prefix("ce_") {
-                is_binary = true;
-                envelope.read_header(attribute, value).map_err(|invalid| invalid.within(&format!("header {name}")))?;
+                has_attributes = true;
+                if let Err(invalid) = envelope.read_header(attribute, value) {
+                    refused_header.get_or_insert_with(|| invalid.within(&format!("header {name}")));
+                }
             } else if name.eq_ignore_ascii_case("content-type") {
                 envelope.content_type = value;
             }
         }
         let is_structured = match envelope.content_type {
-            Some(content_type) if starts_with_ignoring_case(content_type, b"application/cloudevents") => {
-                expect_content_type(content_type, &[b"application/cloudevents+json"])?;
-                true
+            Some(content_type) if is_media_type(content_type, "application/cloudevents+json") => true,
+            Some(content_type) if is_media_type(content_type, "application/json") => !has_attributes,
+            None => !has_attributes,
+            Some(_) => {
+                let problem = "expected application/cloudevents+json, or ce_ headers with application/json";
+                return Err(Invalid::at("header content-type", Reason::UnsupportedFormat, problem));
             }
-            Some(content_type) => {
-                expect_content_type(content_type, &[b"application/json"])?;
-                !is_binary
-            }
-            None => !is_binary,
         };
+        // Attributes of a structured event are those in its value alone, so only now it is known whether the headers count.
+        if let Some(invalid) = refused_header.filter(|_| !is_structured) {
+            return Err(invalid);
+        }
         let value = self
             .value
             .ok_or_else(|| Invalid::new(Reason::Tombstone, "the message is a tombstone, expected an event as JSON"))?;
@@ -71,12 +76,14 @@ impl<'a, H: Iterator<Item = (&'a str, Option<&'a [u8]>)>> Message<'a, H> {
             Invalid::new(Reason::InvalidUtf8, format!("the value is not UTF-8 after byte {}", error.valid_up_to()))
         })?;
         if is_structured {
-            // Attributes of a structured event are those in its value alone.
             envelope = Envelope::default();
-            envelope.read_structured(text)?;
+            envelope.read_structured(text).map_err(of_the_value)?;
         } else {
             let kind = envelope.kind.ok_or_else(|| missing("header ce_type"))?;
-            envelope.data = Some(read_whole(text, kind).map_err(|invalid| whole_or_within(invalid, "data"))?);
+            envelope.data = Some(read_whole(text, kind).map_err(|invalid| match invalid.reason {
+                Reason::InvalidJson if invalid.field.is_empty() => of_the_value(invalid),
+                _ => invalid.within("data"),
+            })?);
         }
         envelope.finish(if is_structured { "" } else { "header ce_" })
     }
@@ -100,7 +107,7 @@ impl<'a> Envelope<'a> {
 
     fn read_structured(&mut self, text: &'a str) -> Result<()> {
         let mut reader = Reader::new(text);
-        if reader.peek().map_err(|invalid| whole_or_within(invalid, ""))? != Kind::Object {
+        if reader.peek()? != Kind::Object {
             // What is no JSON at all is said to be that first.
             reader.skip()?;
             reader.end()?;
@@ -118,16 +125,13 @@ impl<'a> Envelope<'a> {
                 Some(kind) => set(&mut self.data, read_data(reader, kind)?),
                 None => set(&mut later, reader.skip()?),
             },
-            "datacontenttype" => {
-                let content_type = reader.any_text()?;
-                expect_content_type(content_type.as_bytes(), &[b"application/json"])
-            }
+            "datacontenttype" => expect_json(&reader.any_text()?),
             // An extension attribute; its value is of no concern here.
             _ => reader.skip().map(|_| ()),
         })?;
         reader.end()?;
         if let (Some(text), Some(kind)) = (later, self.kind) {
-            self.data = Some(read_whole(text, kind).map_err(|invalid| whole_or_within(invalid, "data"))?);
+            self.data = Some(read_whole(text, kind).map_err(|invalid| invalid.within("data"))?);
         }
         Ok(())
     }
@@ -433,30 +437,23 @@ fn parse_action(text: &str) -> Result<Action> {
     })
 }
 
-/// What is wrong with a text as a whole (not JSON, not an object) stays said of the whole; the rest is inside `parent`.
-fn whole_or_within(invalid: Box<Invalid>, parent: &str) -> Box<Invalid> {
-    let of_the_whole = invalid.field.is_empty();
-    match invalid.reason {
-        Reason::InvalidJson if of_the_whole => Invalid::new(invalid.reason, format!("the value {}", invalid.problem)),
-        Reason::WrongType if of_the_whole && parent == "data" => invalid.within(parent),
-        _ if parent.is_empty() => invalid,
-        _ => invalid.within(parent),
+/// What is wrong with the value as a whole has no field to name, and says so in words.
+fn of_the_value(mut invalid: Box<Invalid>) -> Box<Invalid> {
+    if invalid.field.is_empty() && matches!(invalid.reason, Reason::InvalidJson | Reason::TooDeep) {
+        invalid.problem.insert_str(0, "the value ");
     }
+    invalid
 }
 
-fn starts_with_ignoring_case(text: &[u8], prefix: &[u8]) -> bool {
-    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+fn expect_json(content_type: &str) -> Result<()> {
+    if is_media_type(content_type.as_bytes(), "application/json") {
+        return Ok(());
+    }
+    Err(Invalid::new(Reason::UnsupportedFormat, "expected application/json"))
 }
 
 /// Parameters such as `; charset=utf-8` may follow a media type.
-fn expect_content_type(content_type: &[u8], expected: &[&[u8]]) -> Result<()> {
+fn is_media_type(content_type: &[u8], expected: &str) -> bool {
     let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    if expected.iter().any(|expected| media_type.eq_ignore_ascii_case(expected)) {
-        return Ok(());
-    }
-    Err(Invalid::at(
-        "content-type",
-        Reason::UnsupportedFormat,
-        "expected application/cloudevents+json, or ce_ headers with application/json",
-    ))
+    media_type.eq_ignore_ascii_case(expected.as_bytes())
 }

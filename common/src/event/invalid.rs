@@ -1,5 +1,6 @@
 //! Why an event is refused.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// The kinds of refusal: a fixed set, used as the dead letters' `__connect.errors.exception.class.name` and as a metric
@@ -150,15 +151,40 @@ impl Invalid {
     /// The same refusal, seen from one level up.
     #[cold]
     pub fn within(mut self: Box<Self>, parent: &str) -> Box<Self> {
+        let parent = printable(parent);
         if self.field.is_empty() {
-            self.field = parent.to_owned();
+            self.field = parent.into_owned();
         } else if self.field.starts_with('[') {
-            self.field.insert_str(0, parent);
+            self.field.insert_str(0, &parent);
         } else {
             self.field = format!("{parent}.{}", self.field);
         }
         self
     }
+}
+
+/// A key as it may stand in a log line and a header. Whoever sent the event chose it: it may be empty, hold line breaks, or be
+/// so long that the dead letter would outgrow what Kafka takes.
+fn printable(key: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 64;
+    if key.is_empty() {
+        return Cow::Borrowed("\"\"");
+    }
+    if key.len() <= LONGEST && !key.contains(char::is_control) {
+        return Cow::Borrowed(key);
+    }
+    let mut shown = String::new();
+    for letter in key.chars().take(LONGEST) {
+        if letter.is_control() {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    if key.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    Cow::Owned(shown)
 }
 
 impl fmt::Display for Invalid {

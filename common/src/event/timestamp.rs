@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bson::DateTime;
-use chrono::Utc;
+use chrono::{Timelike, Utc};
 
 use super::{Data, Event, EventType, Invalid, Reason};
 use crate::schema;
@@ -32,12 +32,17 @@ impl Timestamp {
     /// Reads an RFC 3339 date and time; none when it is not one.
     pub fn parse(text: &str) -> Option<Self> {
         Self::parse_common(text.as_bytes()).or_else(|| {
-            // chrono also takes a space for the T, which RFC 3339 allows and JSON Schema's date-time does not.
+            // chrono also takes a space for the T, which RFC 3339 allows and JSON Schema's date-time does not, and the minus
+            // sign of typographers.
             let separator = *text.as_bytes().get(10)?;
-            if !matches!(separator, b'T' | b't') {
+            if !matches!(separator, b'T' | b't') || !text.is_ascii() {
                 return None;
             }
-            chrono::DateTime::parse_from_rfc3339(text).ok().map(|instant| Self(instant.timestamp_millis()))
+            let instant = chrono::DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+            // It takes a leap second in every minute, too; they come only before midnight.
+            let is_leap_second = instant.nanosecond() >= 1_000_000_000;
+            let is_before_midnight = (instant.hour(), instant.minute()) == (23, 59);
+            (!is_leap_second || is_before_midnight).then(|| Self(instant.timestamp_millis()))
         })
     }
 
