@@ -1,9 +1,10 @@
 //! The operator's program.
 //!
 //! `main.rs` -> one file per subcommand: [`migrate`] brings the database (with `common::schema`) and the Kafka topics
-//! ([`topics`]) in order, [`seed_demo`] fills a database with the demo DevToolkit of `common::demo`. [`report`] is how
-//! they show what they did.
+//! ([`topics`]) in order, [`seed_demo`] fills a database with the demo DevToolkit of `common::demo`, [`dead_letters`]
+//! shows what ingest refused and sends it again. [`report`] is how they show what they did.
 
+pub mod dead_letters;
 pub mod migrate;
 pub mod report;
 pub mod seed_demo;

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use admin::{migrate, seed_demo};
+use admin::{dead_letters, migrate, seed_demo};
 use clap::{Parser, Subcommand};
 use common::program::{self, Common};
 use common::telemetry;
 
-/// The operator's program of DevToolkit Analytics: brings the database and the Kafka topics in order, and fills a demo.
+/// The operator's program of DevToolkit Analytics: brings the database and the Kafka topics in order, fills a demo, and
+/// deals with dead letters.
 #[derive(Debug, Parser)]
 #[command(
     name = "admin",
@@ -17,6 +18,8 @@ Examples:
   admin migrate --dry-run                  show what a new version would change
   admin migrate                            change it; run again at any time
   admin seed-demo --users 200              a small DevToolkit to try things with
+  admin dead-letters list                  what ingest refused, and why
+  admin dead-letters replay --dry-run      what would be sent to it again
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or settings."
 )]
@@ -31,6 +34,7 @@ struct Cli {
 enum Command {
     Migrate(migrate::Options),
     SeedDemo(seed_demo::Options),
+    DeadLetters(dead_letters::Options),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Migrate(options) => migrate::run(&settings, &options).await,
             Command::SeedDemo(options) => seed_demo::run(&settings, &options).await,
+            Command::DeadLetters(options) => dead_letters::run(&settings, &options).await,
         }
     })
 }

@@ -11,8 +11,10 @@ mod suggestions;
 mod tools;
 mod write;
 
+use std::ops::Range;
+
 use anyhow::bail;
-use bson::Document;
+use bson::{Document, doc};
 use clap::Args;
 use common::day::Day;
 use common::demo;
@@ -43,6 +45,9 @@ pub struct Options {
     /// server removes them when that has passed) [default: today, in UTC]
     #[arg(long, value_name = "YYYY-MM-DD")]
     as_of: Option<Day>,
+    /// Put the demo also into a database that holds other users
+    #[arg(long)]
+    force: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -60,10 +65,13 @@ struct Seeded {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// The database cannot be reached, was never migrated, or refuses a document.
+/// The database cannot be reached, was never migrated, holds others' users, or refuses a document.
 pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let database = mongo::connect(&settings.mongodb).await?;
     expect_migrated(&database).await?;
+    if !options.force {
+        expect_no_others(&database).await?;
+    }
     let as_of = options.as_of.unwrap_or_else(Day::today);
     let (users, tools) = (options.users, options.tools);
 
@@ -96,6 +104,21 @@ async fn expect_migrated(database: &Database) -> anyhow::Result<()> {
     let names = database.list_collection_names().await?;
     if !names.iter().any(|name| name == user::COLLECTION) {
         bail!("database {} has no collection {}; run `admin migrate` first", database.name(), user::COLLECTION);
+    }
+    Ok(())
+}
+
+/// Among real users the demo's would be counted like them, and two of them may do everything.
+async fn expect_no_others(database: &Database) -> anyhow::Result<()> {
+    let Range { start, end } = demo::ids();
+    let others = doc! { "_id": { "$not": { "$gte": start, "$lt": end } } };
+    let users = database.collection::<Document>(user::COLLECTION);
+    if let Some(other) = users.find_one(others).projection(doc! { "_id": 1 }).await? {
+        bail!(
+            "database {} holds users that are not the demo's, such as {other}: name a database for the demo with setting \
+             mongodb.database (DEVTOOLKIT__MONGODB__DATABASE), or put it beside them with --force",
+            database.name()
+        );
     }
     Ok(())
 }

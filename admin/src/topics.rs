@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use common::kafka::{self, unreachable_brokers};
 use common::settings;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -118,6 +118,20 @@ impl Topics {
             .fetch_metadata(None, TIMEOUT)
             .map_err(|error| unreachable_brokers(&self.settings, &error))?;
         Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect())
+    }
+
+    /// How long the topic keeps a message; None is for ever.
+    ///
+    /// # Errors
+    /// The brokers do not tell.
+    pub async fn retention(&self, topic: &str) -> anyhow::Result<Option<Duration>> {
+        let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+        let asked = [ResourceSpecifier::Topic(topic)];
+        let told = self.client.describe_configs(&asked, &options).await?.pop().context("no answer")??;
+        let entry = told.get("retention.ms").and_then(|entry| entry.value.as_deref()).context("no retention.ms")?;
+        let milliseconds: i64 = entry.parse().with_context(|| format!("retention.ms={entry} is not a number"))?;
+        // -1 is for ever.
+        Ok(u64::try_from(milliseconds).ok().map(Duration::from_millis))
     }
 
     /// Creates a topic; false when somebody else just did.

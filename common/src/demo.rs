@@ -3,6 +3,7 @@
 //! Everything follows from a number: user 7 is the same user in every run and on every machine.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bson::oid::ObjectId;
 use xxhash_rust::xxh3::xxh3_64;
@@ -22,10 +23,21 @@ pub fn tool_id(number: u32) -> ObjectId {
     id("tool", number)
 }
 
+/// An ObjectId opens with the second it was made in: all of the demo's were made in the same one, in January 2021.
+const MADE_AT: u32 = 0x6000_0000;
+
+/// Every id of the demo lies in here, and next to no other.
+pub fn ids() -> Range<ObjectId> {
+    let first_of = |second: u32| {
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&second.to_be_bytes());
+        ObjectId::from_bytes(bytes)
+    };
+    first_of(MADE_AT)..first_of(MADE_AT + 1)
+}
+
 /// The id of the demo document `number` of a `kind`, such as `suggestion`: another kind has other ids.
 pub fn id(kind: &str, number: u32) -> ObjectId {
-    // An ObjectId opens with the second it was made in: all of the demo's were made in the same one, in January 2021.
-    const MADE_AT: u32 = 0x6000_0000;
     let mut bytes = [0; 12];
     bytes[..4].copy_from_slice(&MADE_AT.to_be_bytes());
     bytes[4..].copy_from_slice(&xxh3_64(format!("{kind}-{number}").as_bytes()).to_be_bytes());

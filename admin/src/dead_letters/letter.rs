@@ -1,0 +1,190 @@
+//! A letter: a message that ingest refused, and what it said about it.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use common::event::EventType;
+use rdkafka::Message;
+use rdkafka::message::Headers;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What the names of the headers begin with that ingest added.
+pub(super) const ERROR_HEADERS: &str = "__connect.errors.";
+
+/// Of a letter whose reason is not told: somebody else put it there.
+const NO_REASON: &str = "(none)";
+
+/// Where a letter stands on the dead-letter topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// Name and value, as Kafka has them.
+pub(super) type Header = (String, Option<Vec<u8>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Letter {
+    pub place: Place,
+    /// Of the refused message, in milliseconds since 1970.
+    pub timestamp: Option<i64>,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    /// Those that the refused message came with, in order.
+    pub headers: Vec<Header>,
+    /// Those that say where and why it was refused, in order, named without [`ERROR_HEADERS`].
+    pub errors: Vec<Header>,
+}
+
+/// The CloudEvents attributes that say whose event it is, as far as they can be read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Attributes {
+    pub source: Option<String>,
+    pub kind: Option<String>,
+    pub id: Option<String>,
+}
+
+impl Letter {
+    pub(super) fn read(message: &impl Message) -> Self {
+        let all = message.headers().into_iter().flat_map(Headers::iter);
+        let (mut headers, mut errors) = (Vec::new(), Vec::new());
+        for header in all {
+            let value = header.value.map(<[u8]>::to_vec);
+            match header.key.strip_prefix(ERROR_HEADERS) {
+                Some(name) => errors.push((name.to_owned(), value)),
+                None => headers.push((header.key.to_owned(), value)),
+            }
+        }
+        Self {
+            place: Place { partition: message.partition(), offset: message.offset() },
+            timestamp: message.timestamp().to_millis(),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers,
+            errors,
+        }
+    }
+
+    /// The value of an error header. A message may have come with such headers of its own: the last was ingest's.
+    pub(super) fn error(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (_, value) = self.errors.iter().rev().find(|(header, _)| header == name)?;
+        value.as_deref().map(String::from_utf8_lossy)
+    }
+
+    pub(super) fn reason(&self) -> Cow<'_, str> {
+        self.error("exception.class.name").unwrap_or(Cow::Borrowed(NO_REASON))
+    }
+
+    pub(super) fn why(&self) -> Cow<'_, str> {
+        self.error("exception.message").unwrap_or_default()
+    }
+
+    pub(super) fn sent_at(&self) -> Option<DateTime<Utc>> {
+        self.timestamp.and_then(DateTime::from_timestamp_millis)
+    }
+
+    /// About how much memory it holds.
+    pub(super) fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
+        length(&self.key) + length(&self.value) + headers
+    }
+
+    /// Read from the same place that ingest reads them from: the headers in binary mode, else the value.
+    pub(super) fn attributes(&self) -> Attributes {
+        let header = |name: &str| {
+            let (_, value) = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name))?;
+            std::str::from_utf8(value.as_deref()?).ok().map(str::to_owned)
+        };
+        let is_structured = header("content-type").is_some_and(|kind| kind.starts_with("application/cloudevents"));
+        if !is_structured && self.headers.iter().any(|(name, _)| name.starts_with("ce_")) {
+            return Attributes { source: header("ce_source"), kind: header("ce_type"), id: header("ce_id") };
+        }
+        /// Of any kind: one that is wrong must not hide the others.
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Structured {
+            source: Value,
+            r#type: Value,
+            id: Value,
+        }
+        let value = self.value.as_deref().unwrap_or_default();
+        let Structured { source, r#type, id } = serde_json::from_slice(value).unwrap_or_default();
+        let text = |value: Value| value.as_str().map(str::to_owned);
+        Attributes { source: text(source), kind: text(r#type), id: text(id) }
+    }
+}
+
+impl Attributes {
+    /// `tool-usage` for the types that ingest knows, others as they are.
+    pub(super) fn short_kind(&self) -> Option<&str> {
+        let kind = self.kind.as_deref()?;
+        let is_known = EventType::ALL.iter().any(|known| known.as_str() == kind);
+        let short = kind.strip_prefix("com.devtoolkit.").and_then(|kind| kind.strip_suffix(".v1"));
+        Some(short.filter(|_| is_known).unwrap_or(kind))
+    }
+}
+
+/// `2024-01-15T10:30:00.000Z`
+pub(super) fn instant_text(instant: DateTime<Utc>) -> String {
+    instant.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use rdkafka::Timestamp;
+    use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
+
+    use super::*;
+
+    pub(in crate::dead_letters) fn message(value: &[u8], headers: &[(&str, Option<&str>)]) -> OwnedMessage {
+        let headers =
+            headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: *value }));
+        OwnedMessage::new(
+            Some(value.to_vec()),
+            Some(b"key".to_vec()),
+            "events.dlq".to_owned(),
+            Timestamp::CreateTime(1_700_000_000_000),
+            3,
+            17,
+            Some(headers),
+        )
+    }
+
+    #[test]
+    fn headers_of_the_message_and_of_ingest_are_told_apart() {
+        let letter = Letter::read(&message(
+            b"x",
+            &[
+                ("traceparent", Some("00-1")),
+                ("__connect.errors.exception.class.name", Some("forged")),
+                ("empty", None),
+                ("__connect.errors.exception.class.name", Some("too_old")),
+                ("__connect.errors.exception.message", Some("time: too old")),
+            ],
+        ));
+        assert_eq!(letter.headers, [("traceparent".into(), Some(b"00-1".to_vec())), ("empty".into(), None)]);
+        assert_eq!((letter.reason().as_ref(), letter.why().as_ref()), ("too_old", "time: too old"));
+        assert_eq!(letter.place, Place { partition: 3, offset: 17 });
+        assert_eq!(letter.sent_at().map(instant_text).as_deref(), Some("2023-11-14T22:13:20.000Z"));
+        assert_eq!(Letter::read(&message(b"", &[])).reason(), "(none)");
+    }
+
+    #[test]
+    fn attributes_are_read_where_ingest_reads_them() {
+        let value = br#"{"type":"com.devtoolkit.activity.v1","source":"/in-value","id":5}"#;
+        let attributes = |headers| Letter::read(&message(value, headers)).attributes();
+        let structured = attributes(&[]);
+        assert_eq!((structured.source.as_deref(), structured.id.as_deref()), (Some("/in-value"), None));
+        assert_eq!(structured.short_kind(), Some("activity"));
+        let binary = attributes(&[("ce_source", Some("/in-header")), ("ce_type", Some("com.devtoolkit.new.v1"))]);
+        assert_eq!(binary.source.as_deref(), Some("/in-header"));
+        assert_eq!(binary.short_kind(), Some("com.devtoolkit.new.v1"));
+        let headers =
+            [("Content-Type", Some("application/cloudevents+json; charset=UTF-8")), ("ce_source", Some("/in-header"))];
+        assert_eq!(attributes(&headers).source.as_deref(), Some("/in-value"));
+        assert_eq!(Letter::read(&message(b"\xff{", &[])).attributes(), Attributes::default());
+    }
+}

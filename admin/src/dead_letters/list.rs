@@ -1,0 +1,199 @@
+//! `admin dead-letters list`: how many letters there are of each kind, and the newest.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use common::settings;
+use serde::Serialize;
+
+use super::filter::Filter;
+use super::letter::{Letter, instant_text};
+use super::text::{printable, shortened};
+use super::topic::DeadLetterTopic;
+use crate::report;
+
+/// Whoever sends nonsense may send a new source with each message.
+const MOST_KINDS_SHOWN: usize = 40;
+/// A message that names a field and what was expected fits; a text that somebody put there need not.
+const MOST_CHARACTERS: usize = 300;
+const UNREADABLE: &str = "(unreadable)";
+
+/// Show which letters there are
+///
+/// First how many of each reason and source, then the newest. Letters that were replayed are only counted.
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    #[command(flatten)]
+    filter: Filter,
+    /// How many of the newest letters to show
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+/// As `--json` prints it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    topic: String,
+    letters: u64,
+    /// Also as the options say, but replayed.
+    replayed: u64,
+    counts: Vec<Count>,
+    newest: Vec<Line>,
+}
+
+#[derive(Debug, Serialize)]
+struct Count {
+    reason: String,
+    source: Option<String>,
+    letters: u64,
+    oldest: Option<DateTime<Utc>>,
+    newest: Option<DateTime<Utc>>,
+}
+
+/// One letter.
+#[derive(Debug, Serialize)]
+struct Line {
+    partition: i32,
+    offset: i64,
+    when: Option<DateTime<Utc>>,
+    reason: String,
+    source: Option<String>,
+    r#type: Option<String>,
+    message: String,
+}
+
+pub(super) fn run(settings: &settings::Kafka, options: &Options) -> anyhow::Result<()> {
+    let topic = DeadLetterTopic::open(settings)?;
+    let replayed_places = topic.replayed(topic.offsets())?;
+    let mut kinds = Kinds::default();
+    let mut newest = Newest { most: options.limit, lines: Vec::new() };
+    let mut replayed = 0;
+    let mut letters = topic.letters(topic.offsets(), "reading letters")?;
+    while let Some(letter) = letters.next()? {
+        if !options.filter.takes(&letter) {
+            continue;
+        }
+        if replayed_places.contains(letter.place) {
+            replayed += 1;
+            continue;
+        }
+        let line = Line::of(&letter);
+        kinds.add(&line);
+        newest.add(line);
+    }
+    let counts = kinds.most_first();
+    let letters = counts.iter().map(|count| count.letters).sum();
+    let report = Report { topic: topic.name().to_owned(), letters, replayed, counts, newest: newest.first() };
+    if options.json { report::print_json(&report) } else { print(&report) }
+}
+
+impl Line {
+    fn of(letter: &Letter) -> Self {
+        let attributes = letter.attributes();
+        Self {
+            partition: letter.place.partition,
+            offset: letter.place.offset,
+            when: letter.sent_at(),
+            reason: letter.reason().into_owned(),
+            r#type: attributes.short_kind().map(str::to_owned),
+            source: attributes.source,
+            message: shortened(&letter.why(), MOST_CHARACTERS),
+        }
+    }
+}
+
+/// Letters of the same reason and source.
+#[derive(Default)]
+struct Kinds(BTreeMap<(String, Option<String>), Count>);
+
+impl Kinds {
+    fn add(&mut self, line: &Line) {
+        let key = (line.reason.clone(), line.source.clone());
+        let count = self.0.entry(key).or_insert_with_key(|(reason, source)| Count {
+            reason: reason.clone(),
+            source: source.clone(),
+            letters: 0,
+            oldest: line.when,
+            newest: line.when,
+        });
+        count.letters += 1;
+        count.oldest = count.oldest.min(line.when);
+        count.newest = count.newest.max(line.when);
+    }
+
+    fn most_first(self) -> Vec<Count> {
+        let mut counts: Vec<Count> = self.0.into_values().collect();
+        counts.sort_by_key(|count| Reverse(count.letters));
+        counts
+    }
+}
+
+/// Remembers no more lines than twice those that are shown.
+struct Newest {
+    most: usize,
+    lines: Vec<Line>,
+}
+
+impl Newest {
+    fn add(&mut self, line: Line) {
+        self.lines.push(line);
+        if self.lines.len() > self.most.saturating_mul(2) {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.lines.sort_by_key(|line| Reverse((line.when, line.partition, line.offset)));
+        self.lines.truncate(self.most);
+    }
+
+    fn first(mut self) -> Vec<Line> {
+        self.cut();
+        self.lines
+    }
+}
+
+fn print(report: &Report) -> anyhow::Result<()> {
+    let Report { topic, letters, replayed, counts, newest } = report;
+    let replayed = match replayed {
+        0 => String::new(),
+        replayed => format!("; {replayed} more were replayed"),
+    };
+    if counts.is_empty() {
+        println!("no such letters on topic {topic}{replayed}");
+        return Ok(());
+    }
+    let shown = |text: &Option<String>| text.as_deref().map_or_else(|| UNREADABLE.to_owned(), printable);
+    let when = |instant: Option<DateTime<Utc>>| instant.map(instant_text).unwrap_or_default();
+    let rows = counts.iter().take(MOST_KINDS_SHOWN).map(|count| {
+        let reason = printable(&count.reason);
+        [reason, shown(&count.source), count.letters.to_string(), when(count.oldest), when(count.newest)]
+    });
+    let mut table = report::table(["reason", "source", "letters", "oldest", "newest"], rows);
+    report::align_right(&mut table, [2]);
+    println!("{}", table.trim_fmt());
+    if counts.len() > MOST_KINDS_SHOWN {
+        println!("and {} more; --json has them all", counts.len() - MOST_KINDS_SHOWN);
+    }
+    if !newest.is_empty() {
+        let rows = newest.iter().map(|line| {
+            let place = [line.partition.to_string(), line.offset.to_string()];
+            let [partition, offset] = place;
+            let (source, kind, message) = (shown(&line.source), shown(&line.r#type), printable(&line.message));
+            [partition, offset, when(line.when), printable(&line.reason), source, kind, message]
+        });
+        let header = ["partition", "offset", "when", "reason", "source", "type", "message"];
+        let mut table = report::table(header, rows);
+        report::align_right(&mut table, [0, 1]);
+        println!("\n{}", table.trim_fmt());
+    }
+    println!("\n{letters} letters on topic {topic}, the newest {} shown{replayed}", newest.len());
+    println!("look at one: admin dead-letters show PARTITION OFFSET");
+    Ok(())
+}

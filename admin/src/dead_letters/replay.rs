@@ -1,0 +1,293 @@
+//! `admin dead-letters replay`: letters go to the events' topic again, as they first came.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail};
+use chrono::Utc;
+use clap::Args;
+use common::{kafka, settings, shutdown};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
+use serde::Serialize;
+
+use super::filter::Filter;
+use super::letter::{Letter, Place};
+use super::mark::{MARK, Places};
+use super::text::printable;
+use super::topic::DeadLetterTopic;
+use crate::report;
+use crate::topics::Topics;
+
+/// Letters sent before they are marked: the most that a kill at the wrong moment sends twice.
+const BATCH: usize = 1_000;
+/// Bytes of letters that close a batch however few they are.
+const BATCH_BYTES: usize = 8_000_000;
+
+/// Send letters to ingest again, each once
+///
+/// Each goes to the events' topic with the key, value, headers and timestamp of the refused message. It is marked on the
+/// dead-letter topic when Kafka has it, and not sent by a later replay. What ingest refuses again becomes a new letter.
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    #[command(flatten)]
+    filter: Filter,
+    /// Say what would be sent, and send nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// As `--json` prints it.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    topic: String,
+    dry_run: bool,
+    /// Letters that were sent; in a dry run, that would be.
+    replayed: u64,
+    reasons: BTreeMap<String, u64>,
+    /// Not sent, because an earlier replay did.
+    replayed_before: u64,
+    /// Not sent, because the options leave them out.
+    left_out: u64,
+    /// Not taken by the brokers, for example because they are too large for the topic.
+    not_taken: Vec<NotTaken>,
+    /// Ended by a signal: there may be more to send.
+    interrupted: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct NotTaken {
+    partition: i32,
+    offset: i64,
+    why: String,
+}
+
+pub(super) async fn run(settings: &settings::Kafka, options: &Options) -> anyhow::Result<()> {
+    let letters = DeadLetterTopic::open(settings)?;
+    let replayed = letters.replayed(letters.offsets())?;
+    let mut sender = if options.dry_run { None } else { Some(Sender::new(settings).await?) };
+    let mut report = Report { topic: settings.topic.clone(), dry_run: options.dry_run, ..Report::default() };
+    let outcome = replay(&letters, &replayed, &options.filter, sender.as_mut(), &mut report).await;
+    if outcome.is_ok() || report.replayed > 0 {
+        print(&report, options.json)?;
+    }
+    outcome?;
+    if !report.not_taken.is_empty() {
+        bail!("{} letters were not taken by Kafka; they stay where they are", report.not_taken.len());
+    }
+    if report.interrupted {
+        bail!("interrupted; run the same again to replay the rest");
+    }
+    Ok(())
+}
+
+async fn replay(
+    letters: &DeadLetterTopic,
+    replayed: &Places,
+    filter: &Filter,
+    mut sender: Option<&mut Sender>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let shutdown = shutdown::token()?;
+    let mut reading =
+        letters.letters(letters.offsets(), if report.dry_run { "reading letters" } else { "replaying" })?;
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    loop {
+        let letter = reading.next()?;
+        let is_last = letter.is_none();
+        match letter {
+            Some(letter) if !filter.takes(&letter) => report.left_out += 1,
+            Some(letter) if replayed.contains(letter.place) => report.replayed_before += 1,
+            Some(letter) => {
+                bytes += letter.bytes();
+                batch.push(letter);
+            }
+            None => {}
+        }
+        if is_last || batch.len() >= BATCH || bytes >= BATCH_BYTES {
+            match &mut sender {
+                Some(sender) => sender.send(&batch, report).await?,
+                None => batch.iter().for_each(|letter| report.count(letter)),
+            }
+            batch.clear();
+            bytes = 0;
+        }
+        if is_last {
+            return Ok(());
+        }
+        if shutdown.is_cancelled() {
+            // What is marked is not sent again, so the next replay goes on from here.
+            report.interrupted = true;
+            return Ok(());
+        }
+    }
+}
+
+impl Report {
+    fn count(&mut self, letter: &Letter) {
+        self.replayed += 1;
+        *self.reasons.entry(letter.reason().into_owned()).or_default() += 1;
+    }
+}
+
+struct Sender {
+    topic: String,
+    dead_letter_topic: String,
+    producer: FutureProducer,
+    /// Milliseconds since 1970; see [`oldest_timestamp`].
+    oldest_timestamp: i64,
+}
+
+impl Sender {
+    async fn new(settings: &settings::Kafka) -> anyhow::Result<Self> {
+        let producer = kafka::client_config(settings)
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("compression.type", "lz4")
+            // As tools place a key: the events of a user must share a partition, also when they come late.
+            .set("partitioner", "murmur2_random")
+            // The topic has its own limit. A message that fitted it before fits again.
+            .set("message.max.bytes", "2097152")
+            .set("message.timeout.ms", "30000")
+            .set("linger.ms", "5")
+            .create()
+            .context("the [kafka] settings cannot be used")?;
+        let oldest_timestamp = oldest_timestamp(settings).await;
+        Ok(Self {
+            topic: settings.topic.clone(),
+            dead_letter_topic: settings.dead_letter_topic(),
+            producer,
+            oldest_timestamp,
+        })
+    }
+
+    /// Sends the letters, and when all are answered for, marks those that Kafka has.
+    async fn send(&mut self, batch: &[Letter], report: &mut Report) -> anyhow::Result<()> {
+        let queued: Vec<_> = batch.iter().map(|letter| (letter, self.queue(self.record(letter)))).collect();
+        let mut delivered = Places::default();
+        let mut failure = None;
+        for (letter, queued) in queued {
+            let mut outcome = confirmed(queued).await;
+            if outcome.as_ref().is_err_and(is_about_one_message) {
+                // The brokers refuse whole requests: alone, it does not pay for its neighbours.
+                outcome = confirmed(self.queue(self.record(letter))).await;
+            }
+            match outcome {
+                Ok(()) => {
+                    delivered.insert(letter.place);
+                    report.count(letter);
+                }
+                Err(error) if is_about_one_message(&error) => {
+                    let Place { partition, offset } = letter.place;
+                    report.not_taken.push(NotTaken { partition, offset, why: error.to_string() });
+                }
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        self.mark(&delivered).await.context(
+            "the letters were sent, but could not be marked as replayed: the next replay sends the last of them again, \
+             which ingest absorbs",
+        )?;
+        match failure {
+            None => Ok(()),
+            Some(error) => Err(error).with_context(|| {
+                format!("Kafka does not take letters for topic {}; run the same again to replay the rest", self.topic)
+            }),
+        }
+    }
+
+    fn queue(&self, record: FutureRecord<'_, [u8], [u8]>) -> Result<DeliveryFuture, KafkaError> {
+        self.producer.send_result(record).map_err(|(error, _)| error)
+    }
+
+    fn record<'a>(&'a self, letter: &'a Letter) -> FutureRecord<'a, [u8], [u8]> {
+        let headers = letter
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() }));
+        FutureRecord {
+            topic: &self.topic,
+            partition: None,
+            payload: letter.value.as_deref(),
+            key: letter.key.as_deref(),
+            timestamp: letter.timestamp.filter(|timestamp| *timestamp >= self.oldest_timestamp),
+            headers: Some(headers),
+        }
+    }
+
+    async fn mark(&self, delivered: &Places) -> anyhow::Result<()> {
+        for (partition, text) in delivered.marks() {
+            let mark = FutureRecord::<[u8], [u8]>::to(&self.dead_letter_topic)
+                .partition(partition)
+                .headers(OwnedHeaders::new().insert(Header { key: MARK, value: Some(&text) }));
+            confirmed(self.queue(mark)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Kafka deletes by timestamp: alone in its partition, a message older than the topic's retention could be gone before
+/// ingest has read it. Such a letter gets the time of its replay, which nobody misses: an event has its own `time`.
+async fn oldest_timestamp(settings: &settings::Kafka) -> i64 {
+    let now = Utc::now().timestamp_millis();
+    let retention = async { Topics::new(settings)?.retention(&settings.topic).await }.await;
+    match retention {
+        Ok(None) => i64::MIN,
+        // Half of it is left for ingest to come and read.
+        Ok(Some(retention)) => now.saturating_sub(i64::try_from(retention.as_millis() / 2).unwrap_or(i64::MAX)),
+        Err(error) => {
+            tracing::warn!("the letters get the time of their replay as timestamp: {error:#}");
+            now
+        }
+    }
+}
+
+/// Waits for the delivery report.
+async fn confirmed(queued: Result<DeliveryFuture, KafkaError>) -> Result<(), KafkaError> {
+    match queued?.await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err((error, _))) => Err(error),
+        // Only when the producer was dropped.
+        Err(_) => Err(KafkaError::Canceled),
+    }
+}
+
+/// Such a letter must not hold up those behind it; with any other error, they would meet the same.
+fn is_about_one_message(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{InvalidMessage, InvalidMessageSize, InvalidRecord, InvalidTimestamp, MessageSizeTooLarge};
+    error.rdkafka_error_code().is_some_and(|code| {
+        matches!(code, InvalidMessage | InvalidMessageSize | InvalidRecord | InvalidTimestamp | MessageSizeTooLarge)
+    })
+}
+
+fn print(report: &Report, json: bool) -> anyhow::Result<()> {
+    if json {
+        return report::print_json(report);
+    }
+    if report.replayed > 0 {
+        let rows = report.reasons.iter().map(|(reason, letters)| [printable(reason), letters.to_string()]);
+        let mut table = report::table(["reason", "letters"], rows);
+        report::align_right(&mut table, [1]);
+        println!("{}", table.trim_fmt());
+    }
+    for NotTaken { partition, offset, why } in &report.not_taken {
+        println!("not taken: offset {offset} of partition {partition}: {why}");
+    }
+    let Report { topic, replayed, replayed_before, left_out, .. } = report;
+    let was_sent = if report.dry_run { "would be sent" } else { "sent" };
+    println!(
+        "{replayed} letters {was_sent} to topic {topic}; {replayed_before} were replayed before, {left_out} are left out by \
+         the options"
+    );
+    if report.dry_run {
+        println!("dry run: nothing was sent");
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! `admin dead-letters show`: everything of one letter.
+
+use anyhow::{Context, bail};
+use clap::Args;
+use common::settings;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::letter::{Attributes, ERROR_HEADERS, Header, Letter, Place, instant_text};
+use super::text;
+use super::topic::{DeadLetterTopic, Offsets};
+use crate::report;
+
+/// Show everything of one letter
+///
+/// Where its message came from, where and why it was refused, its key, headers and value. Bytes that are no text are shown
+/// as \xff.
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// As `list` shows it
+    #[arg(value_name = "PARTITION", required_unless_present = "named_partition", value_parser = clap::value_parser!(i32).range(0..))]
+    partition: Option<i32>,
+    /// As `list` shows it
+    #[arg(value_name = "OFFSET", required_unless_present = "named_offset", value_parser = clap::value_parser!(i64).range(0..))]
+    offset: Option<i64>,
+    /// The same as PARTITION
+    #[arg(long = "partition", value_name = "P", requires = "named_offset", conflicts_with = "partition", value_parser = clap::value_parser!(i32).range(0..))]
+    named_partition: Option<i32>,
+    /// The same as OFFSET
+    #[arg(long = "offset", value_name = "O", requires = "named_partition", conflicts_with = "offset", value_parser = clap::value_parser!(i64).range(0..))]
+    named_offset: Option<i64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(settings: &settings::Kafka, options: &Options) -> anyhow::Result<()> {
+    let partition = options.partition.or(options.named_partition).context("no partition was named")?;
+    let offset = options.offset.or(options.named_offset).context("no offset was named")?;
+    let topic = DeadLetterTopic::open(settings)?;
+    let place = Place { partition, offset };
+    let letter = find(&topic, place)?;
+    let marks = Offsets::from([(partition, offset + 1..topic.offsets()[&partition].end)]);
+    let is_replayed = topic.replayed(&marks)?.contains(place);
+    if options.json {
+        return report::print_json(&Report::of(&letter, is_replayed));
+    }
+    print(&letter, topic.name(), is_replayed);
+    Ok(())
+}
+
+fn find(topic: &DeadLetterTopic, Place { partition, offset }: Place) -> anyhow::Result<Letter> {
+    let name = topic.name();
+    let Some(offsets) = topic.offsets().get(&partition) else {
+        bail!(
+            "topic {name} has {} partitions, counted from 0: there is no partition {partition}",
+            topic.offsets().len()
+        );
+    };
+    if offsets.is_empty() {
+        bail!("partition {partition} of topic {name} is empty; `admin dead-letters list` shows what there is");
+    }
+    if !offsets.contains(&offset) {
+        let (first, last) = (offsets.start, offsets.end - 1);
+        bail!(
+            "partition {partition} of topic {name} holds offsets {first} to {last}: there is no {offset}; \
+             `admin dead-letters list` shows what there is"
+        );
+    }
+    let only = Offsets::from([(partition, offset..offset + 1)]);
+    topic.letters(&only, "reading")?.next()?.with_context(|| {
+        format!(
+            "offset {offset} of partition {partition} of topic {name} is no letter, but the mark of those that were \
+             replayed; `admin dead-letters list` shows what there is"
+        )
+    })
+}
+
+/// As `--json` prints it: bytes are strings where they are text, else `{"$binary": …}`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    partition: i32,
+    offset: i64,
+    when: Option<String>,
+    replayed: bool,
+    /// By the names of the error headers, without what they all begin with.
+    errors: Map<String, Value>,
+    source: Option<String>,
+    r#type: Option<String>,
+    id: Option<String>,
+    key: Option<Value>,
+    /// In order; a name may be there twice.
+    headers: Vec<(String, Option<Value>)>,
+    value: Option<Value>,
+}
+
+impl Report {
+    fn of(letter: &Letter, replayed: bool) -> Self {
+        let json = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(text::json);
+        let Attributes { source, kind, id } = letter.attributes();
+        Self {
+            partition: letter.place.partition,
+            offset: letter.place.offset,
+            when: letter.sent_at().map(instant_text),
+            replayed,
+            errors: letter.errors.iter().map(|(name, value)| (name.clone(), json(value).into())).collect(),
+            source,
+            r#type: kind,
+            id,
+            key: json(&letter.key),
+            headers: letter.headers.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
+            value: json(&letter.value),
+        }
+    }
+}
+
+fn print(letter: &Letter, topic: &str, is_replayed: bool) {
+    let Place { partition, offset } = letter.place;
+    let error = |name: &str| letter.error(name).map(|text| text::printable(&text));
+    let attribute = |attribute: Option<String>| attribute.map(|text| text::printable(&text));
+    let Attributes { source, kind, id } = letter.attributes();
+    let origin = error("topic").map(|topic| {
+        let [partition, offset] = ["partition", "offset"].map(|name| error(name).unwrap_or_else(|| "?".to_owned()));
+        format!("topic {topic}, partition {partition}, offset {offset}")
+    });
+    println!("letter at offset {offset} of partition {partition} of topic {topic}\n");
+    let lines = [
+        ("reason", Some(text::printable(&letter.reason()))),
+        ("message", error("exception.message")),
+        ("stage", error("stage")),
+        ("came from", origin),
+        ("sent at", letter.sent_at().map(instant_text)),
+        ("replayed", Some(if is_replayed { "yes" } else { "no" }.to_owned())),
+        ("source", attribute(source)),
+        ("type", attribute(kind)),
+        ("id", attribute(id)),
+        ("key", Some(letter.key.as_deref().map_or_else(|| "(none)".to_owned(), text::bytes))),
+    ];
+    for (name, text) in lines {
+        println!("{name:<10} {}", text.as_deref().unwrap_or("(not told)"));
+    }
+    print_headers("headers", "", &letter.headers);
+    let is_shown = ["topic", "partition", "offset", "stage", "exception.class.name", "exception.message"];
+    let others: Vec<Header> =
+        letter.errors.iter().filter(|(name, _)| !is_shown.contains(&name.as_str())).cloned().collect();
+    print_headers("other error headers", ERROR_HEADERS, &others);
+    match letter.value.as_deref() {
+        None => println!("\nno value (a tombstone)"),
+        Some([]) => println!("\nan empty value"),
+        Some(value) => {
+            let (what, lines) = text::value(value);
+            println!("\nvalue ({} bytes, {what})\n{lines}", value.len());
+        }
+    }
+}
+
+fn print_headers(title: &str, prefix: &str, headers: &[Header]) {
+    if headers.is_empty() {
+        return;
+    }
+    println!("\n{title}");
+    for (name, value) in headers {
+        let value = value.as_deref().map_or_else(|| "(null)".to_owned(), text::bytes);
+        println!("  {prefix}{}: {value}", text::printable(name));
+    }
+}

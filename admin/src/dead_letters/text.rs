@@ -1,0 +1,79 @@
+//! Printing what strangers wrote: nothing in it reaches the terminal as a command, and nothing that is no text is lost.
+
+use bson::spec::BinarySubtype;
+use bson::{Binary, Bson};
+use serde_json::Value;
+
+use super::indent::indent;
+
+/// Control characters, and those that turn the direction of writing, are shown by number.
+pub(super) fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '"' | '\'' | '\\' => printable.push(letter),
+            letter => printable.extend(letter.escape_debug()),
+        }
+    }
+    printable
+}
+
+/// Text as it is, other bytes as `\xff`.
+pub(super) fn bytes(bytes: &[u8]) -> String {
+    std::str::from_utf8(bytes).map_or_else(|_| bytes.escape_ascii().to_string(), printable)
+}
+
+/// What a value is, and the value on as many lines as it needs.
+pub(super) fn value(value: &[u8]) -> (&'static str, String) {
+    let lines = |text: &str| text.lines().map(printable).collect::<Vec<_>>().join("\n");
+    let Ok(text) = std::str::from_utf8(value) else {
+        return ("not UTF-8", value.escape_ascii().to_string());
+    };
+    match indent(text) {
+        Some(indented) => ("JSON", lines(&indented)),
+        None => ("text, not JSON", lines(text)),
+    }
+}
+
+/// At most `most` characters.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// A string where the bytes are one, else `{"$binary": …}` as Extended JSON has it.
+pub(super) fn json(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => {
+            Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() }).into_relaxed_extjson()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_the_terminal_as_a_command() {
+        assert_eq!(printable("a\u{1b}[2J\tü \"b\" \\ \u{202e}x\u{9b}"), r#"a\u{1b}[2J\tü "b" \ \u{202e}x\u{9b}"#);
+        assert_eq!(bytes(b"\xffa\x1b"), r"\xffa\x1b");
+        assert_eq!(value(b"{\"a\":\"\x7f\"}"), ("JSON", "{\n  \"a\": \"\\u{7f}\"\n}".to_owned()));
+        assert_eq!(value("one\ntwo\u{1b}".as_bytes()), ("text, not JSON", "one\ntwo\\u{1b}".to_owned()));
+        assert_eq!(value(b"{\xfe}"), ("not UTF-8", r"{\xfe}".to_owned()));
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!((shortened("äöü", 2), shortened("äöü", 3)), ("äö…".to_owned(), "äöü".to_owned()));
+    }
+
+    #[test]
+    fn machines_get_every_byte() {
+        assert_eq!(json("ä".as_bytes()), Value::from("ä"));
+        assert_eq!(json(b"\xff\x00").to_string(), r#"{"$binary":{"base64":"/wA=","subType":"00"}}"#);
+    }
+}
