@@ -1,11 +1,13 @@
 //! How the benchmarks print.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+
+const RULED: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// A table whose figures are aligned to the right, with its first column to the left.
 pub fn print(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
+    table.load_style(RULED).set_header(header.iter().copied());
     for row in rows {
         table.add_row(row);
     }
