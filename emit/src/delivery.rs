@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::Message;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
@@ -14,6 +15,9 @@ use serde::Serialize;
 
 /// How often the log may say the same thing at most.
 const BETWEEN_LOG_LINES: Duration = Duration::from_secs(10);
+
+/// Trouble with connections within this time of the start is not logged.
+const SHORT_TROUBLE: Duration = Duration::from_secs(15);
 
 /// What became of the events so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -77,8 +81,9 @@ impl Reports {
         Self {
             counters,
             on_undelivered,
-            undelivered_log: Occasionally::default(),
-            connection_log: Occasionally::default(),
+            undelivered_log: Occasionally::from_now(Duration::ZERO),
+            // A broker that is just being started, or asked for by `Emitter::check`, is no news yet.
+            connection_log: Occasionally::from_now(SHORT_TROUBLE),
         }
     }
 }
@@ -90,6 +95,11 @@ impl fmt::Debug for Reports {
 }
 
 impl ClientContext for Reports {
+    // librdkafka logs the same troubles that it reports as errors.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         if let Some(left_out) = self.connection_log.ask() {
             tracing::warn!(%error, reason, left_out, "Kafka is in trouble");
@@ -128,13 +138,12 @@ struct Occasionally {
     left_out: AtomicU64,
 }
 
-impl Default for Occasionally {
-    fn default() -> Self {
-        Self { start: Instant::now(), next: AtomicI64::new(0), left_out: AtomicU64::new(0) }
-    }
-}
-
 impl Occasionally {
+    /// The first line comes `silence` from now at the earliest.
+    fn from_now(silence: Duration) -> Self {
+        Self { start: Instant::now(), next: AtomicI64::new(silence.as_millis() as i64), left_out: AtomicU64::new(0) }
+    }
+
     /// How many were left out since the last one, when it is time for another.
     fn ask(&self) -> Option<u64> {
         let now = self.start.elapsed().as_millis() as i64;
@@ -154,7 +163,7 @@ mod tests {
 
     #[test]
     fn one_line_in_a_while_says_how_many_were_left_out() {
-        let mut log = Occasionally::default();
+        let mut log = Occasionally::from_now(Duration::ZERO);
         assert_eq!(log.ask(), Some(0));
         assert_eq!([log.ask(), log.ask(), log.ask()], [None, None, None]);
         log.start -= BETWEEN_LOG_LINES;
