@@ -382,6 +382,22 @@ async fn the_demo_is_the_same_each_time_and_of_the_right_types() {
     assert!(seeded_again.timestamps.last_used.is_some());
 }
 
+#[tokio::test]
+async fn the_demo_keeps_away_from_other_users_unless_forced() {
+    let world = World::new("seed-others").await;
+    world.run_ok("admin", &["migrate"]).await;
+    world.run_ok("admin", &["seed-demo", "--users", "20", "--tools", "5"]).await;
+    let users = world.db().collection::<Document>("users");
+    let other = doc! { "_id": "not even an ObjectId", "email": "somebody@example.com" };
+    users.insert_one(other).bypass_document_validation(true).await.unwrap();
+    let (code, stderr) = world.run_fail("admin", &["seed-demo", "--users", "30"]).await;
+    assert!(code == 1 && stderr.contains("not the demo's") && stderr.contains("--force"), "{code} {stderr}");
+    assert!(stderr.contains("not even an ObjectId") && !stderr.contains("somebody@example.com"), "{stderr}");
+    assert_eq!(users.count_documents(doc! {}).await.unwrap(), 21);
+    world.run_ok("admin", &["seed-demo", "--users", "30", "--tools", "5", "--force"]).await;
+    assert_eq!(users.count_documents(doc! {}).await.unwrap(), 31);
+}
+
 async fn db_with_doubled_addresses(db: &Database) {
     db.run_command(doc! { "dropIndexes": "users", "index": "email_1" }).await.unwrap();
     let index = doc! { "key": { "email": 1 }, "name": "email_1" };

@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use super::filter::Filter;
 use super::letter::{Letter, instant_text};
-use super::text::{printable, shortened};
+use super::text::{self, printable, shortened};
 use super::topic::DeadLetterTopic;
 use crate::report;
 
 /// Whoever sends nonsense may send a new source with each message.
-const MOST_KINDS_SHOWN: usize = 40;
+const MOST_KINDS_SHOWN: usize = 20;
 /// A message that names a field and what was expected fits; a text that somebody put there need not.
 const MOST_CHARACTERS: usize = 300;
 const UNREADABLE: &str = "(unreadable)";
@@ -161,10 +161,7 @@ impl Newest {
 
 fn print(report: &Report) -> anyhow::Result<()> {
     let Report { topic, letters, replayed, counts, newest } = report;
-    let replayed = match replayed {
-        0 => String::new(),
-        replayed => format!("; {replayed} more were replayed"),
-    };
+    let replayed = if *replayed == 0 { String::new() } else { format!("; replayed: {replayed}") };
     if counts.is_empty() {
         println!("no such letters on topic {topic}{replayed}");
         return Ok(());
@@ -193,7 +190,7 @@ fn print(report: &Report) -> anyhow::Result<()> {
         report::align_right(&mut table, [0, 1]);
         println!("\n{}", table.trim_fmt());
     }
-    println!("\n{letters} letters on topic {topic}, the newest {} shown{replayed}", newest.len());
+    println!("\n{} on topic {topic}, the newest {} shown{replayed}", text::letters(*letters), newest.len());
     println!("look at one: admin dead-letters show PARTITION OFFSET");
     Ok(())
 }

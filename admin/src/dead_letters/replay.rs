@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::filter::Filter;
 use super::letter::{Letter, Place};
 use super::mark::{MARK, Places};
-use super::text::printable;
+use super::text::{self, printable};
 use super::topic::DeadLetterTopic;
 use crate::report;
 use crate::topics::Topics;
@@ -77,7 +77,7 @@ pub(super) async fn run(settings: &settings::Kafka, options: &Options) -> anyhow
     }
     outcome?;
     if !report.not_taken.is_empty() {
-        bail!("{} letters were not taken by Kafka; they stay where they are", report.not_taken.len());
+        bail!("not taken by Kafka: {}, still on the dead-letter topic", text::letters(report.not_taken.len() as u64));
     }
     if report.interrupted {
         bail!("interrupted; run the same again to replay the rest");
@@ -281,10 +281,10 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
         println!("not taken: offset {offset} of partition {partition}: {why}");
     }
     let Report { topic, replayed, replayed_before, left_out, .. } = report;
-    let was_sent = if report.dry_run { "would be sent" } else { "sent" };
+    let sent = if report.dry_run { "would be sent" } else { "sent" };
     println!(
-        "{replayed} letters {was_sent} to topic {topic}; {replayed_before} were replayed before, {left_out} are left out by \
-         the options"
+        "{} {sent} to topic {topic}; replayed before: {replayed_before}, left out by the options: {left_out}",
+        text::letters(*replayed)
     );
     if report.dry_run {
         println!("dry run: nothing was sent");

@@ -35,6 +35,11 @@ pub(super) fn value(value: &[u8]) -> (&'static str, String) {
     }
 }
 
+/// `1 letter`, `2 letters`
+pub(super) fn letters(count: u64) -> String {
+    format!("{count} letter{}", if count == 1 { "" } else { "s" })
+}
+
 /// At most `most` characters.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {

@@ -8,8 +8,10 @@ use anyhow::{Context, bail};
 use common::kafka::{self, unreachable_brokers};
 use common::settings;
 use indicatif::{ProgressBar, ProgressStyle};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::letter::Letter;
@@ -22,9 +24,18 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Partitions, and the offsets of each that are to be read.
 pub(super) type Offsets = BTreeMap<i32, Range<i64>>;
 
+/// Every error, the end of a partition among them, also comes back from the poll: it is not logged twice.
+struct OnlyPoll;
+
+impl ClientContext for OnlyPoll {
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ConsumerContext for OnlyPoll {}
+
 pub(super) struct DeadLetterTopic {
     name: String,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<OnlyPoll>,
     offsets: Offsets,
 }
 
@@ -33,14 +44,14 @@ impl DeadLetterTopic {
     /// No broker answers, or the topic does not exist.
     pub(super) fn open(settings: &settings::Kafka) -> anyhow::Result<Self> {
         let name = settings.dead_letter_topic();
-        let consumer: BaseConsumer = kafka::client_config(settings)
+        let consumer: BaseConsumer<OnlyPoll> = kafka::client_config(settings)
             // A consumer must have one; as nothing is subscribed and committed, no group comes to be.
             .set("group.id", format!("{}-dead-letters", settings.group_id))
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
             .set("check.crcs", "true")
-            .create()
+            .create_with_context(OnlyPoll)
             .context("the [kafka] settings cannot be used")?;
         let mut offsets = Offsets::new();
         for partition in 0..i32::try_from(kafka::partition_count(settings, &consumer, &name)?)? {
@@ -124,7 +135,7 @@ impl<'a> Messages<'a> {
         Ok(Self { topic, ends: to_read().map(|(partition, offsets)| (*partition, offsets.end)).collect(), progress })
     }
 
-    fn next(&mut self) -> anyhow::Result<Option<rdkafka::message::BorrowedMessage<'a>>> {
+    fn next(&mut self) -> anyhow::Result<Option<BorrowedMessage<'a>>> {
         while !self.ends.is_empty() {
             match self.topic.consumer.poll(SILENCE) {
                 Some(Ok(message)) => {
