@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use benches::samples::tool_usage;
 use bson::{RawDocumentBuf, doc};
 use common::event::Message;
+use common::schema;
 use mongodb::Database;
 use mongodb::options::WriteConcern;
 use rdkafka::ClientConfig;
@@ -23,6 +24,7 @@ const BATCH: usize = 1_000;
 const IN_FLIGHT: usize = 4;
 const USERS: u64 = 50_000;
 const TOOLS: u64 = 200;
+/// The topic of the benchmarks.
 const TOPIC: &str = "bench";
 
 /// What to measure.
@@ -49,7 +51,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
         let before = cpu_time(mongod).unwrap_or_default();
-        let limit = limit(&servers, options.events).await?;
+        let limit = insert_ready_made(&servers, options.events, false).await?;
         let limit_cpu = cpu_time(mongod).unwrap_or_default() - before;
         let (rate, cost) = ingest(&servers, options.events, round).await?;
         let ingest_mongod_cpu = cpu_time(mongod).unwrap_or_default() - before - limit_cpu;
@@ -121,9 +123,18 @@ fn produce(servers: &Servers, events: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The time for inserting the documents of all events, made before.
-async fn limit(servers: &Servers, events: usize) -> anyhow::Result<Duration> {
+/// The time for inserting the documents of all events, made before; `validated` switches the validator on that `admin
+/// migrate` leaves off.
+pub async fn insert_ready_made(servers: &Servers, events: usize, validated: bool) -> anyhow::Result<Duration> {
     let database = servers.migrate("limit", TOPIC).await?;
+    if validated {
+        let wanted = schema::wanted(true);
+        let names: Vec<_> = wanted.iter().map(|collection| collection.name.clone()).collect();
+        let actual = schema::server::read(&database, &names).await?;
+        for change in schema::diff::diff(&wanted, &actual).changes {
+            schema::server::apply(&database, &change).await?;
+        }
+    }
     let documents: Vec<RawDocumentBuf> = (0..events)
         .map(|number| {
             let json = event(number);

@@ -4,6 +4,7 @@ mod ingest;
 mod process;
 mod servers;
 mod table;
+mod validator;
 
 use clap::{Parser, Subcommand};
 
@@ -18,11 +19,14 @@ struct Cli {
 enum Command {
     /// Kafka to MongoDB, against `insert_many` of ready-made documents
     Ingest(ingest::Options),
+    /// What a validator on usage_analytics would cost
+    Validator(validator::Options),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ingest(options) => ingest::run(options).await,
+        Command::Validator(options) => validator::run(options).await,
     }
 }

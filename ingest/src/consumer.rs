@@ -56,6 +56,8 @@ pub fn subscribe(settings: &Settings, until: Until) -> anyhow::Result<BaseConsum
         .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", (until == Until::CaughtUp).to_string())
         .set("partition.assignment.strategy", "cooperative-sticky")
+        // A killed worker's partitions are taken over after this; Kafka's default of 45 s is a long time without events.
+        .set("session.timeout.ms", "10000")
         .set("statistics.interval.ms", "5000")
         // The broker's checksum is the only word on whether the bytes are those that were sent; off by default.
         .set("check.crcs", "true")
