@@ -51,6 +51,8 @@ impl DeadLetterTopic {
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
             .set("check.crcs", "true")
+            // Enough to read ahead; the default of 64 MB is for programs that cannot wait.
+            .set("queued.max.messages.kbytes", "16384")
             .create_with_context(OnlyPoll)
             .context("the [kafka] settings cannot be used")?;
         let mut offsets = Offsets::new();
