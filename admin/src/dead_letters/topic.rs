@@ -51,8 +51,9 @@ impl DeadLetterTopic {
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
             .set("check.crcs", "true")
-            // Enough to read ahead; the default of 64 MB is for programs that cannot wait.
+            // Enough to read ahead, and no long pause when it is full; the defaults are 64 MB and a second.
             .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.queue.backoff.ms", "20")
             .create_with_context(OnlyPoll)
             .context("the [kafka] settings cannot be used")?;
         let mut offsets = Offsets::new();
