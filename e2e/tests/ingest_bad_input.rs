@@ -59,20 +59,50 @@ fn bad_values() -> Vec<(&'static str, Option<Vec<u8>>, &'static str, &'static st
         ("unknown field", Some(set("/data/toolID", json!(TOOL))), "unknown_field", "data.toolID: "),
         ("missing field", Some(with("/data/usage/success", None)), "missing_field", "data.usage.success: "),
         ("missing id", Some(with("/id", None)), "missing_field", "id: "),
-        ("wrong type", Some(set("/data/usage/duration", json!("5"))), "wrong_type", "data.usage.duration: is a string, expected a whole number"),
+        (
+            "wrong type",
+            Some(set("/data/usage/duration", json!("5"))),
+            "wrong_type",
+            "data.usage.duration: is a string, expected a whole number",
+        ),
         ("null", Some(set("/data/userId", json!(null))), "wrong_type", "data.userId: is null"),
-        ("bad ObjectId", Some(set("/data/toolId", json!("65b00000000000000000000g"))), "invalid_object_id", "data.toolId: "),
+        (
+            "bad ObjectId",
+            Some(set("/data/toolId", json!("65b00000000000000000000g"))),
+            "invalid_object_id",
+            "data.toolId: ",
+        ),
         ("bad date", Some(set("/data/usage/startTime", json!("yesterday"))), "invalid_date", "data.usage.startTime: "),
         ("too old", Some(set("/time", json!(time(Duration::days(366))))), "too_old", "time: "),
         ("from the future", Some(set("/time", json!(time(-Duration::hours(1))))), "in_future", "time: "),
-        ("end before start", Some(set("/data/usage/startTime", json!(time(Duration::minutes(1))))), "end_before_start", "data.usage.endTime: "),
-        ("negative size", Some(set("/data/usage/inputSize", json!(-1))), "out_of_range", "data.usage.inputSize: is -1, expected a whole number of bytes from 0"),
-        ("1 MB string", Some(set("/data/usage/errorMessage", json!("x".repeat(1_000_000)))), "wrong_length", "data.usage.errorMessage: has 1000000 characters"),
+        (
+            "end before start",
+            Some(set("/data/usage/startTime", json!(time(Duration::minutes(1))))),
+            "end_before_start",
+            "data.usage.endTime: ",
+        ),
+        (
+            "negative size",
+            Some(set("/data/usage/inputSize", json!(-1))),
+            "out_of_range",
+            "data.usage.inputSize: is -1, expected a whole number of bytes from 0",
+        ),
+        (
+            "1 MB string",
+            Some(set("/data/usage/errorMessage", json!("x".repeat(1_000_000)))),
+            "wrong_length",
+            "data.usage.errorMessage: has 1000000 characters",
+        ),
         ("deep nesting", Some(format!(r#"{{"extension":{deep}}}"#).into_bytes()), "too_deep", "extension: "),
         ("deep custom data", Some(custom(deep_custom)), "too_deep", "data.metadata.customData.a."),
         ("$ in a custom key", Some(custom(json!({ "$where": 1 }))), "invalid_key", "data.metadata.customData.$where: "),
         ("NUL in a custom key", Some(custom(json!({ "a\0b": 1 }))), "invalid_key", "data.metadata.customData."),
-        ("the same field twice", Some(whole.replacen("{", r#"{"id":"first","#, 1).into_bytes()), "duplicate_field", "id: is there twice"),
+        (
+            "the same field twice",
+            Some(whole.replacen("{", r#"{"id":"first","#, 1).into_bytes()),
+            "duplicate_field",
+            "id: is there twice",
+        ),
     ]
 }
 
@@ -85,7 +115,8 @@ async fn each_bad_message_is_a_dead_letter_and_the_good_ones_around_it_are_store
     for (number, (name, value, ..)) in bad.iter().enumerate() {
         messages.push(Message::new(format!("good-{number}"), good(&format!("good-{number}")).to_string()));
         let timestamp = Some(1_700_000_000_000 + number as i64);
-        let message = Message { key: Some(name.as_bytes().to_vec()), value: value.clone(), timestamp, ..Message::default() };
+        let message =
+            Message { key: Some(name.as_bytes().to_vec()), value: value.clone(), timestamp, ..Message::default() };
         messages.push(message.header("traceparent", *name));
     }
     world.produce(&messages).await;
@@ -93,8 +124,12 @@ async fn each_bad_message_is_a_dead_letter_and_the_good_ones_around_it_are_store
 
     let stored = world.db().collection::<Document>("usage_analytics").count_documents(doc! {}).await.unwrap();
     assert_eq!(stored, bad.len() as u64, "good events");
-    let letters: BTreeMap<_, _> =
-        world.read_topic(&world.dead_letter_topic()).await.into_iter().map(|letter| (letter.key.clone().unwrap(), letter)).collect();
+    let letters: BTreeMap<_, _> = world
+        .read_topic(&world.dead_letter_topic())
+        .await
+        .into_iter()
+        .map(|letter| (letter.key.clone().unwrap(), letter))
+        .collect();
     assert_eq!(letters.len(), bad.len(), "dead letters");
     for (number, (name, value, reason, message)) in bad.into_iter().enumerate() {
         let letter = &letters[name.as_bytes()];
@@ -145,7 +180,8 @@ async fn both_modes_of_the_kafka_binding_are_read() {
     world.run_ok("admin", &["migrate"]).await;
     let event = good("same");
     let text = |name: &str| event[name].as_str().unwrap().to_owned();
-    let structured = Message::new("k", event.to_string()).header("content-type", "application/cloudevents+json; charset=UTF-8");
+    let structured =
+        Message::new("k", event.to_string()).header("content-type", "application/cloudevents+json; charset=UTF-8");
     let binary = Message::new("k", event["data"].to_string())
         .header("ce_specversion", "1.0")
         .header("ce_id", text("id"))

@@ -90,7 +90,8 @@ async fn the_real_log_becomes_two_daily_documents_that_a_recount_confirms() {
     assert_eq!(documents[1]["trends"], recount::trends(&documents[1]["metrics"], Some(&documents[0]["metrics"])));
 
     // Everything once more, the other way round, with other keys: other partitions, other batches.
-    let again: Vec<Message> = lines.iter().rev().enumerate().map(|(n, line)| Message::new(n.to_string(), line.as_str())).collect();
+    let again: Vec<Message> =
+        lines.iter().rev().enumerate().map(|(n, line)| Message::new(n.to_string(), line.as_str())).collect();
     world.produce(&again).await;
     let said = ingest(&world).await;
     assert!(said.contains(&format!("0 documents stored, {} stored before, 0 dead letters", lines.len())), "{said}");
