@@ -377,6 +377,23 @@ fn keys_of_custom_data_that_mongodb_would_not_keep() {
 }
 
 #[test]
+fn many_keys_of_custom_data_cost_no_more_than_few_large_values() {
+    let keys: String = (0..2_000).map(|number| format!("\"{number:x}\":1,")).collect();
+    let event = usage_with("\"tableCount\"", &format!("{keys}\"tableCount\""));
+    let start = std::time::Instant::now();
+    for _ in 0..100 {
+        decode(event.as_bytes()).unwrap();
+    }
+    // Looking each key up among all others would take seconds.
+    assert!(start.elapsed() < Duration::from_millis(400), "{:?} for 100", start.elapsed());
+    assert_refused(
+        event.replace("\"tableCount\"", "\"7cf\""),
+        Reason::DuplicateField,
+        "data.metadata.customData.7cf: is there twice, expected once",
+    );
+}
+
+#[test]
 fn duplicate_fields() {
     let twice = "is there twice, expected once";
     assert_refused(

@@ -115,7 +115,7 @@ async fn lines_of_a_file_are_sent_as_they_are_and_bad_ones_are_named() {
     assert_eq!(said.next(), Some("line 6: not_an_object: the value is JSON but not an object, expected an event"));
     assert!(said.next().unwrap().starts_with("line 33: too_old: time: 19"), "{stderr}");
     assert!(said.next().unwrap().starts_with("line 54: invalid_json: the value is not JSON at byte 20"), "{stderr}");
-    assert_eq!(said.next(), Some("error: 3 events were refused; each one is named above"));
+    assert_eq!(said.next(), Some("error: 3 events were refused, as said above"));
     assert_eq!(said.next(), None);
     let sent = world.read_topic(&world.topic()).await;
     let mut expected = good.clone();

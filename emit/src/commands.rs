@@ -7,7 +7,9 @@ pub mod summary;
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use common::settings::Settings;
+use tokio_util::sync::CancellationToken;
 
 use crate::{Emitter, EmitterOptions, Unusable};
 
@@ -18,8 +20,12 @@ const FLUSH: Duration = Duration::from_secs(150);
 
 /// An emitter whose topic is known to be there.
 fn connect(settings: &Settings) -> Result<Emitter, Unusable> {
-    // A program sends as fast as it can: what waits shall not be held back by small batches.
     let emitter = Emitter::connect(EmitterOptions::from(settings))?;
     emitter.check(FIRST_ANSWER)?;
     Ok(emitter)
+}
+
+fn expect_not_stopped(shutdown: &CancellationToken) -> anyhow::Result<()> {
+    ensure!(!shutdown.is_cancelled(), "stopped before the end; run the same again: ingest stores no event twice");
+    Ok(())
 }

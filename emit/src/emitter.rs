@@ -105,8 +105,9 @@ pub enum Refused {
         /// Its size.
         bytes: usize,
     },
-    /// The producer cannot go on; only a new [`Emitter`] can.
-    #[error("the producer cannot go on: {0}")]
+    /// Kafka's producer does not take it: the topic is not there, or the producer has ended for good and only a new
+    /// [`Emitter`] can go on.
+    #[error("Kafka's producer does not take it: {0}")]
     Producer(#[source] KafkaError),
 }
 

@@ -75,7 +75,8 @@ pub fn run(settings: &Settings, options: &Options, shutdown: &CancellationToken)
     bar.finish_and_clear();
     let summary = Summary::of(emitter.counts(), refused, start.elapsed());
     summary.print(options.json, false);
-    summary.expect_complete()
+    summary.expect_complete()?;
+    super::expect_not_stopped(shutdown)
 }
 
 /// The lines, and how many bytes they are where that is known.

@@ -1,7 +1,7 @@
 //! `emit generate`: sends, or writes, the events of a believable DevToolkit.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -77,7 +77,9 @@ pub fn run(settings: &Settings, options: &Options, shutdown: &CancellationToken)
         None => send(settings, options, shutdown)?,
     };
     summary.print(options.json, stdout_is_taken);
-    summary.expect_complete()
+    summary.expect_complete()?;
+    // A live run has no other end.
+    if options.live { Ok(()) } else { super::expect_not_stopped(shutdown) }
 }
 
 impl Options {
@@ -116,12 +118,20 @@ fn write(options: &Options, output: &Path, shutdown: &CancellationToken) -> anyh
     let mut file = BufWriter::with_capacity(1 << 20, file);
     let (bar, start) = (progress::events(options.events), Instant::now());
     let mut written = 0;
-    for event in options.generator().take_while(|_| !shutdown.is_cancelled()) {
-        file.write_all(event.to_json().as_bytes()).and_then(|()| file.write_all(b"\n")).with_context(unwritable)?;
-        written += 1;
-        tick(&bar, written);
+    let mut write_all = || {
+        for event in options.generator().take_while(|_| !shutdown.is_cancelled()) {
+            file.write_all(event.to_json().as_bytes())?;
+            file.write_all(b"\n")?;
+            written += 1;
+            tick(&bar, written);
+        }
+        file.flush()
+    };
+    match write_all() {
+        // The reader has seen enough, as in `… --output - | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe && is_stdout(output) => {}
+        result => result.with_context(unwritable)?,
     }
-    file.flush().with_context(unwritable)?;
     bar.finish_and_clear();
     Ok(Summary::new(written, 0, 0, start.elapsed()))
 }

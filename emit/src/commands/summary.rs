@@ -61,12 +61,11 @@ impl Summary {
     /// # Errors
     /// Something was refused or not delivered.
     pub fn expect_complete(&self) -> anyhow::Result<()> {
+        let events = |count| if count == 1 { "1 event was".to_owned() } else { format!("{count} events were") };
         match (self.refused, self.failed) {
             (0, 0) => Ok(()),
-            (refused, 0) => bail!("{refused} events were refused; each one is named above"),
-            (_, failed) => {
-                bail!("{failed} events were not delivered; run the same again: ingest stores no event twice")
-            }
+            (refused, 0) => bail!("{} refused, as said above", events(refused)),
+            (_, failed) => bail!("{} not delivered; run the same again: ingest stores no event twice", events(failed)),
         }
     }
 }
