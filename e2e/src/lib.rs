@@ -3,8 +3,10 @@
 //! - [`servers`] starts, stops, kills and pauses real `mongod` replica sets and Kafka brokers.
 //! - [`world`] is what a test holds: a database, a topic and a group of its own, and the programs of the workspace.
 //! - [`recount`] counts a day again from the list of its events, to compare the aggregator with.
+//! - [`chaos`] kills all of it at random, and looks for what is lost; `src/bin/chaos.rs` is behind `./dev chaos`.
 //! - `src/bin/servers.rs` is the program behind `./dev up`, `./dev down` and `./dev test`.
 
+pub mod chaos;
 pub mod eventually;
 pub mod recount;
 pub mod servers;

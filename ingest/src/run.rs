@@ -41,7 +41,7 @@ pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
             settings.mongodb.database
         );
     }
-    let dead_letters = DeadLetters::new(&settings.kafka)?;
+    let dead_letters = DeadLetters::new(settings.kafka.clone());
     let (rates, rates_in_force) = watch::channel(live_settings::from_settings(&settings.ingest));
     tokio::spawn(live_settings::follow(database.clone(), settings.ingest.clone(), rates));
     let (slugs, known_slugs) = watch::channel(Arc::default());

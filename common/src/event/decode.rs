@@ -1,6 +1,7 @@
 //! From a Kafka message to a validated event.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use bson::oid::ObjectId;
 
@@ -114,7 +115,7 @@ impl<'a> Envelope<'a> {
             return Err(Invalid::new(Reason::NotAnObject, "the value is JSON but not an object, expected an event"));
         }
         let mut later = None;
-        reader.object(|reader, name| match name {
+        reader.object(|reader, name| match &**name {
             "specversion" => set(&mut self.specversion, reader.any_text()?),
             "id" => set(&mut self.id, reader.text(MAX_ID)?),
             "source" => set(&mut self.source, reader.text(MAX_SOURCE)?),
@@ -174,7 +175,7 @@ fn read_data<'a>(reader: &mut Reader<'a>, kind: EventType) -> Result<Data<'a>> {
 fn read_tool_usage<'a>(reader: &mut Reader<'a>) -> Result<ToolUsage<'a>> {
     let (mut user_id, mut tool_id, mut session_id) = (None, None, None);
     let (mut usage, mut context, mut performance, mut metadata) = (None, None, None, None);
-    reader.object(|reader, name| match name {
+    reader.object(|reader, name| match &**name {
         "userId" => set(&mut user_id, reader.object_id()?),
         "toolId" => set(&mut tool_id, reader.object_id()?),
         "sessionId" => set(&mut session_id, reader.object_id()?),
@@ -198,7 +199,7 @@ fn read_tool_usage<'a>(reader: &mut Reader<'a>) -> Result<ToolUsage<'a>> {
 fn read_usage<'a>(reader: &mut Reader<'a>) -> Result<Usage<'a>> {
     let (mut start_time, mut end_time, mut duration) = (None, None, None);
     let (mut input_size, mut output_size, mut success, mut error_message) = (None, None, None, None);
-    reader.object(|reader, name| match name {
+    reader.object(|reader, name| match &**name {
         "startTime" => set(&mut start_time, reader.timestamp()?),
         "endTime" => set(&mut end_time, reader.timestamp()?),
         "duration" => set(&mut duration, reader.whole(MAX_DURATION_MS, "milliseconds")?),
@@ -238,7 +239,7 @@ fn read_usage<'a>(reader: &mut Reader<'a>) -> Result<Usage<'a>> {
 
 fn read_context<'a>(reader: &mut Reader<'a>) -> Result<Context<'a>> {
     let mut context = Context::default();
-    reader.object(|reader, name| match name {
+    reader.object(|reader, name| match &**name {
         "userAgent" => set(&mut context.user_agent, reader.text(MAX_LINE)?),
         "ipAddress" => set(&mut context.ip_address, reader.text(MAX_WORD)?),
         "referrer" => set(&mut context.referrer, reader.text(MAX_LINE)?),
@@ -250,7 +251,7 @@ fn read_context<'a>(reader: &mut Reader<'a>) -> Result<Context<'a>> {
 
 fn read_location<'a>(reader: &mut Reader<'a>) -> Result<Location<'a>> {
     let mut location = Location::default();
-    reader.object(|reader, name| match name {
+    reader.object(|reader, name| match &**name {
         "country" => set(&mut location.country, reader.text(MAX_WORD)?),
         "region" => set(&mut location.region, reader.text(MAX_WORD)?),
         "city" => set(&mut location.city, reader.text(MAX_WORD)?),
@@ -261,7 +262,7 @@ fn read_location<'a>(reader: &mut Reader<'a>) -> Result<Location<'a>> {
 
 fn read_performance(reader: &mut Reader<'_>) -> Result<Performance> {
     let mut performance = Performance::default();
-    reader.object(|reader, name| match name {
+    reader.object(|reader, name| match &**name {
         "responseTime" => set(&mut performance.response_time, reader.decimal(MAX_DURATION_MS as f64, "milliseconds")?),
         "memoryUsage" => set(&mut performance.memory_usage, reader.decimal(MAX_MEMORY_MB, "MB")?),
         "cpuUsage" => set(&mut performance.cpu_usage, reader.decimal(MAX_CPU_PERCENT, "percent")?),
@@ -272,7 +273,7 @@ fn read_performance(reader: &mut Reader<'_>) -> Result<Performance> {
 
 fn read_metadata<'a>(reader: &mut Reader<'a>) -> Result<Metadata<'a>> {
     let mut metadata = Metadata::default();
-    reader.object(|reader, name| match name {
+    reader.object(|reader, name| match &**name {
         "version" => set(&mut metadata.version, reader.text(MAX_WORD)?),
         "features" => set(&mut metadata.features, read_features(reader)?),
         "customData" => set(&mut metadata.custom_data, Cow::Borrowed(read_custom_data(reader)?)),
@@ -297,7 +298,7 @@ fn read_features<'a>(reader: &mut Reader<'a>) -> Result<Vec<Cow<'a, str>>> {
 }
 
 fn read_custom_data<'a>(reader: &mut Reader<'a>) -> Result<&'a str> {
-    let text = reader.skip()?;
+    let text = reader.text_of(|reader| check_custom_object(reader, 1))?;
     let length = text.len();
     if length > MAX_CUSTOM_DATA {
         return Err(Invalid::new(
@@ -305,7 +306,6 @@ fn read_custom_data<'a>(reader: &mut Reader<'a>) -> Result<&'a str> {
             format!("has {length} bytes of JSON, expected at most {MAX_CUSTOM_DATA}"),
         ));
     }
-    check_custom_object(&mut Reader::new(text), 1)?;
     Ok(text)
 }
 
@@ -329,7 +329,7 @@ fn check_custom_value(reader: &mut Reader<'_>, depth: usize) -> Result<()> {
 
 fn check_custom_object(reader: &mut Reader<'_>, depth: usize) -> Result<()> {
     check_custom_depth(depth)?;
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen = SeenKeys::default();
     reader.object(|reader, name| {
         if name.is_empty() || name.starts_with('$') || name.contains('\0') {
             return Err(Invalid::new(
@@ -337,12 +337,34 @@ fn check_custom_object(reader: &mut Reader<'_>, depth: usize) -> Result<()> {
                 "is a key that is empty, starts with $ or holds a NUL, expected one that does not",
             ));
         }
-        if seen.iter().any(|seen| seen == name) {
+        if !seen.add(name) {
             return Err(twice());
         }
-        seen.push(name.to_owned());
         check_custom_value(reader, depth)
     })
+}
+
+/// The keys of an object so far. A few are quickest compared one by one; with the thousands that a sender may put into
+/// [`MAX_CUSTOM_DATA`] bytes, that would take milliseconds.
+#[derive(Default)]
+struct SeenKeys<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> SeenKeys<'a> {
+    const FEW: usize = 16;
+
+    /// Whether `key` was not there before.
+    fn add(&mut self, key: &Cow<'a, str>) -> bool {
+        if self.many.is_empty() && self.few.len() < Self::FEW {
+            let is_new = !self.few.contains(key);
+            self.few.push(key.clone());
+            return is_new;
+        }
+        self.many.extend(self.few.drain(..));
+        self.many.insert(key.clone())
+    }
 }
 
 fn check_custom_depth(depth: usize) -> Result<()> {
@@ -354,7 +376,7 @@ fn check_custom_depth(depth: usize) -> Result<()> {
 
 fn read_activity<'a>(reader: &mut Reader<'a>) -> Result<Activity<'a>> {
     let (mut user_id, mut session_id, mut action, mut path, mut context) = (None, None, None, None, None);
-    reader.object(|reader, name| match name {
+    reader.object(|reader, name| match &**name {
         "userId" => set(&mut user_id, reader.object_id()?),
         "sessionId" => set(&mut session_id, reader.object_id()?),
         "action" => set(&mut action, parse_action(&reader.any_text()?)?),
@@ -375,7 +397,7 @@ fn read_activity<'a>(reader: &mut Reader<'a>) -> Result<Activity<'a>> {
 
 fn read_health_check<'a>(reader: &mut Reader<'a>) -> Result<HealthCheck<'a>> {
     let (mut tool_id, mut healthy, mut response_time, mut message) = (None, None, None, None);
-    reader.object(|reader, name| match name {
+    reader.object(|reader, name| match &**name {
         "toolId" => set(&mut tool_id, reader.object_id()?),
         "healthy" => set(&mut healthy, reader.bool()?),
         "responseTime" => set(&mut response_time, reader.decimal(MAX_DURATION_MS as f64, "milliseconds")?),

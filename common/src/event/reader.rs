@@ -51,7 +51,8 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Not an object, not JSON, or what `field` refuses, with the key put in front of its path.
-    pub fn object(&mut self, mut field: impl FnMut(&mut Self, &str) -> Result<()>) -> Result<()> {
+    #[inline]
+    pub fn object(&mut self, mut field: impl FnMut(&mut Self, &Cow<'a, str>) -> Result<()>) -> Result<()> {
         self.expect(Kind::Object, || "an object".to_owned())?;
         self.at += 1;
         if self.next_is(b'}') {
@@ -225,9 +226,17 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Not JSON, or nested too deeply to be looked through.
     pub fn skip(&mut self) -> Result<&'a str> {
+        self.text_of(|reader| reader.skip_nested(0))
+    }
+
+    /// What `read` reads, as text.
+    ///
+    /// # Errors
+    /// There is no value, or `read` refuses it.
+    pub fn text_of(&mut self, read: impl FnOnce(&mut Self) -> Result<()>) -> Result<&'a str> {
         self.peek()?;
         let start = self.at;
-        self.skip_nested(0)?;
+        read(self)?;
         Ok(&self.text[start..self.at])
     }
 

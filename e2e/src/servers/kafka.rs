@@ -177,6 +177,9 @@ impl Kafka {
         let mut command = process::command(&java, ownership);
         command
             .args(&self.options.java_args)
+            // Unpacked native libraries and counters, which a killed Java leaves behind.
+            .arg(format!("-Djava.io.tmpdir={}", self.home.path().display()))
+            .arg("-XX:-UsePerfData")
             .arg(format!("-Dlog4j2.configurationFile={}", repository().join("config/servers/log4j2.yaml").display()))
             .arg("-cp")
             .arg(installed("kafka/libs")?.join("*"));
