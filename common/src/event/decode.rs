@@ -337,7 +337,7 @@ fn check_custom_object(reader: &mut Reader<'_>, depth: usize) -> Result<()> {
                 "is a key that is empty, starts with $ or holds a NUL, expected one that does not",
             ));
         }
-        if !seen.add(name) {
+        if !seen.add(name.clone()) {
             return Err(twice());
         }
         check_custom_value(reader, depth)
@@ -356,14 +356,14 @@ impl<'a> SeenKeys<'a> {
     const FEW: usize = 16;
 
     /// Whether `key` was not there before.
-    fn add(&mut self, key: &Cow<'a, str>) -> bool {
+    fn add(&mut self, key: Cow<'a, str>) -> bool {
         if self.many.is_empty() && self.few.len() < Self::FEW {
-            let is_new = !self.few.contains(key);
-            self.few.push(key.clone());
+            let is_new = !self.few.contains(&key);
+            self.few.push(key);
             return is_new;
         }
         self.many.extend(self.few.drain(..));
-        self.many.insert(key.clone())
+        self.many.insert(key)
     }
 }
 
