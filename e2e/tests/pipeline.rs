@@ -1,6 +1,6 @@
 //! The whole way on real input: two days of a real access log become events, documents and two daily documents, each
 //! number equal to a recount over the list of events that shares no code with the roll-up.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;

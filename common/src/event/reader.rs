@@ -226,7 +226,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Not JSON, or nested too deeply to be looked through.
     pub fn skip(&mut self) -> Result<&'a str> {
-        self.text_of(|reader| reader.skip_nested(0))
+        // Where in a value that nobody reads something is wrong, the byte says; its path could be a hundred names long.
+        self.text_of(|reader| reader.skip_nested(0)).map_err(|mut invalid| {
+            invalid.field.clear();
+            invalid
+        })
     }
 
     /// What `read` reads, as text.
