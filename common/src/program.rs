@@ -4,6 +4,8 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tokio::runtime::Builder;
+
 use crate::settings::{Settings, SettingsError};
 
 /// Options that every program takes.
@@ -29,9 +31,14 @@ impl Common {
 #[error("{0}")]
 pub struct WrongUsage(pub String);
 
-/// Runs a program: exit code 0 on success, 2 for wrong settings or usage, else 1, with the reason on stderr.
+/// Runs a program on all cores: exit code 0 on success, 2 for wrong settings or usage, else 1, with the reason on stderr.
 pub fn run(program: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    run_on(Builder::new_multi_thread(), program)
+}
+
+/// Runs a program on the given runtime; else as [`run`].
+pub fn run_on(mut runtime: Builder, program: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: the async runtime cannot start: {error}");

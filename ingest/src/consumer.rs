@@ -63,7 +63,9 @@ pub fn subscribe(settings: &Settings, until: Until) -> anyhow::Result<BaseConsum
         .set("check.crcs", "true")
         // Measured: 2 ms burns CPU, the default of 1 s stalls the fetch whenever the local queue was full.
         .set("fetch.queue.backoff.ms", "50")
-        .set("queued.max.messages.kbytes", "8192")
+        // A fetched message set is decompressed as a whole, so memory is a multiple of this. 8192 was no faster and took 20 MiB
+        // more.
+        .set("queued.max.messages.kbytes", "2048")
         .set("fetch.message.max.bytes", "524288")
         .create_with_context(Context::default())?;
     kafka::partition_count(&settings.kafka, &consumer, &settings.kafka.topic)?;

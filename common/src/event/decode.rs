@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use bson::oid::ObjectId;
 
-use super::reader::{Kind, Number, Reader, parse_timestamp};
+use super::reader::{Kind, Number, Reader, fields, missing, parse_timestamp, twice};
 use super::{
     Action, Activity, Context, Data, Event, EventType, HealthCheck, Invalid, Location, MAX_CPU_PERCENT,
     MAX_CUSTOM_DATA, MAX_CUSTOM_DEPTH, MAX_DURATION_MS, MAX_FEATURES, MAX_ID, MAX_LINE, MAX_MEMORY_MB, MAX_MESSAGE,
@@ -166,52 +166,63 @@ fn read_whole(text: &str, kind: EventType) -> Result<Data<'_>> {
 
 fn read_data<'a>(reader: &mut Reader<'a>, kind: EventType) -> Result<Data<'a>> {
     Ok(match kind {
-        EventType::ToolUsage => Data::ToolUsage(Box::new(read_tool_usage(reader)?)),
+        EventType::ToolUsage => {
+            let mut event = Box::new(ToolUsage::EMPTY);
+            read_tool_usage(reader, &mut event)?;
+            Data::ToolUsage(event)
+        }
         EventType::Activity => Data::Activity(Box::new(read_activity(reader)?)),
         EventType::HealthCheck => Data::HealthCheck(read_health_check(reader)?),
     })
 }
 
-fn read_tool_usage<'a>(reader: &mut Reader<'a>) -> Result<ToolUsage<'a>> {
-    let (mut user_id, mut tool_id, mut session_id) = (None, None, None);
-    let (mut usage, mut context, mut performance, mut metadata) = (None, None, None, None);
-    reader.object(|reader, name| match &**name {
-        "userId" => set(&mut user_id, reader.object_id()?),
-        "toolId" => set(&mut tool_id, reader.object_id()?),
-        "sessionId" => set(&mut session_id, reader.object_id()?),
-        "usage" => set(&mut usage, read_usage(reader)?),
-        "context" => set(&mut context, read_context(reader)?),
-        "performance" => set(&mut performance, read_performance(reader)?),
-        "metadata" => set(&mut metadata, read_metadata(reader)?),
-        _ => Err(unknown("userId, toolId, sessionId, usage, context, performance, metadata")),
-    })?;
-    Ok(ToolUsage {
-        user_id,
-        tool_id: required(tool_id, "toolId")?,
-        session_id: required(session_id, "sessionId")?,
-        usage: required(usage, "usage")?,
-        context,
-        performance,
-        metadata,
+/// Stands where a required value is not yet read.
+const NO_ID: ObjectId = ObjectId::from_bytes([0; 12]);
+const NO_TIME: Timestamp = Timestamp::from_millis(0);
+
+impl ToolUsage<'_> {
+    const EMPTY: Self = Self {
+        user_id: None,
+        tool_id: NO_ID,
+        session_id: NO_ID,
+        usage: Usage {
+            start_time: NO_TIME,
+            end_time: NO_TIME,
+            duration: 0,
+            input_size: 0,
+            output_size: 0,
+            success: false,
+            error_message: None,
+        },
+        context: None,
+        performance: None,
+        metadata: None,
+    };
+}
+
+fn read_tool_usage<'a>(reader: &mut Reader<'a>, event: &mut ToolUsage<'a>) -> Result<()> {
+    fields!(reader {
+        optional "userId" => event.user_id = Some(reader.object_id()?),
+        "toolId" => event.tool_id = reader.object_id()?,
+        "sessionId" => event.session_id = reader.object_id()?,
+        "usage" => read_usage(reader, &mut event.usage)?,
+        optional "context" => read_context(reader, event.context.get_or_insert_default())?,
+        optional "performance" => read_performance(reader, event.performance.get_or_insert_default())?,
+        optional "metadata" => read_metadata(reader, event.metadata.get_or_insert_default())?,
     })
 }
 
-fn read_usage<'a>(reader: &mut Reader<'a>) -> Result<Usage<'a>> {
-    let (mut start_time, mut end_time, mut duration) = (None, None, None);
-    let (mut input_size, mut output_size, mut success, mut error_message) = (None, None, None, None);
-    reader.object(|reader, name| match &**name {
-        "startTime" => set(&mut start_time, reader.timestamp()?),
-        "endTime" => set(&mut end_time, reader.timestamp()?),
-        "duration" => set(&mut duration, reader.whole(MAX_DURATION_MS, "milliseconds")?),
-        "inputSize" => set(&mut input_size, reader.whole(MAX_SIZE_BYTES, "bytes")?),
-        "outputSize" => set(&mut output_size, reader.whole(MAX_SIZE_BYTES, "bytes")?),
-        "success" => set(&mut success, reader.bool()?),
-        "errorMessage" => set(&mut error_message, reader.text(MAX_MESSAGE)?),
-        _ => Err(unknown("startTime, endTime, duration, inputSize, outputSize, success, errorMessage")),
+fn read_usage<'a>(reader: &mut Reader<'a>, usage: &mut Usage<'a>) -> Result<()> {
+    fields!(reader {
+        "startTime" => usage.start_time = reader.timestamp()?,
+        "endTime" => usage.end_time = reader.timestamp()?,
+        "duration" => usage.duration = reader.whole(MAX_DURATION_MS, "milliseconds")?,
+        "inputSize" => usage.input_size = reader.whole(MAX_SIZE_BYTES, "bytes")?,
+        "outputSize" => usage.output_size = reader.whole(MAX_SIZE_BYTES, "bytes")?,
+        "success" => usage.success = reader.bool()?,
+        optional "errorMessage" => usage.error_message = Some(reader.text(MAX_MESSAGE)?),
     })?;
-    let start_time: Timestamp = required(start_time, "startTime")?;
-    let end_time: Timestamp = required(end_time, "endTime")?;
-    let length = end_time.millis() - start_time.millis();
+    let length = usage.end_time.millis() - usage.start_time.millis();
     if length < 0 {
         return Err(Invalid::at(
             "endTime",
@@ -226,60 +237,40 @@ fn read_usage<'a>(reader: &mut Reader<'a>) -> Result<Usage<'a>> {
             format!("is {length} ms after startTime, expected at most {MAX_DURATION_MS}"),
         ));
     }
-    Ok(Usage {
-        start_time,
-        end_time,
-        duration: required(duration, "duration")?,
-        input_size: required(input_size, "inputSize")?,
-        output_size: required(output_size, "outputSize")?,
-        success: required(success, "success")?,
-        error_message,
+    Ok(())
+}
+
+fn read_context<'a>(reader: &mut Reader<'a>, context: &mut Context<'a>) -> Result<()> {
+    fields!(reader {
+        optional "userAgent" => context.user_agent = Some(reader.text(MAX_LINE)?),
+        optional "ipAddress" => context.ip_address = Some(reader.text(MAX_WORD)?),
+        optional "referrer" => context.referrer = Some(reader.text(MAX_LINE)?),
+        optional "location" => read_location(reader, context.location.get_or_insert_default())?,
     })
 }
 
-fn read_context<'a>(reader: &mut Reader<'a>) -> Result<Context<'a>> {
-    let mut context = Context::default();
-    reader.object(|reader, name| match &**name {
-        "userAgent" => set(&mut context.user_agent, reader.text(MAX_LINE)?),
-        "ipAddress" => set(&mut context.ip_address, reader.text(MAX_WORD)?),
-        "referrer" => set(&mut context.referrer, reader.text(MAX_LINE)?),
-        "location" => set(&mut context.location, read_location(reader)?),
-        _ => Err(unknown("userAgent, ipAddress, referrer, location")),
-    })?;
-    Ok(context)
+fn read_location<'a>(reader: &mut Reader<'a>, location: &mut Location<'a>) -> Result<()> {
+    fields!(reader {
+        optional "country" => location.country = Some(reader.text(MAX_WORD)?),
+        optional "region" => location.region = Some(reader.text(MAX_WORD)?),
+        optional "city" => location.city = Some(reader.text(MAX_WORD)?),
+    })
 }
 
-fn read_location<'a>(reader: &mut Reader<'a>) -> Result<Location<'a>> {
-    let mut location = Location::default();
-    reader.object(|reader, name| match &**name {
-        "country" => set(&mut location.country, reader.text(MAX_WORD)?),
-        "region" => set(&mut location.region, reader.text(MAX_WORD)?),
-        "city" => set(&mut location.city, reader.text(MAX_WORD)?),
-        _ => Err(unknown("country, region, city")),
-    })?;
-    Ok(location)
+fn read_performance(reader: &mut Reader<'_>, performance: &mut Performance) -> Result<()> {
+    fields!(reader {
+        optional "responseTime" => performance.response_time = Some(reader.decimal(MAX_DURATION_MS as f64, "milliseconds")?),
+        optional "memoryUsage" => performance.memory_usage = Some(reader.decimal(MAX_MEMORY_MB, "MB")?),
+        optional "cpuUsage" => performance.cpu_usage = Some(reader.decimal(MAX_CPU_PERCENT, "percent")?),
+    })
 }
 
-fn read_performance(reader: &mut Reader<'_>) -> Result<Performance> {
-    let mut performance = Performance::default();
-    reader.object(|reader, name| match &**name {
-        "responseTime" => set(&mut performance.response_time, reader.decimal(MAX_DURATION_MS as f64, "milliseconds")?),
-        "memoryUsage" => set(&mut performance.memory_usage, reader.decimal(MAX_MEMORY_MB, "MB")?),
-        "cpuUsage" => set(&mut performance.cpu_usage, reader.decimal(MAX_CPU_PERCENT, "percent")?),
-        _ => Err(unknown("responseTime, memoryUsage, cpuUsage")),
-    })?;
-    Ok(performance)
-}
-
-fn read_metadata<'a>(reader: &mut Reader<'a>) -> Result<Metadata<'a>> {
-    let mut metadata = Metadata::default();
-    reader.object(|reader, name| match &**name {
-        "version" => set(&mut metadata.version, reader.text(MAX_WORD)?),
-        "features" => set(&mut metadata.features, read_features(reader)?),
-        "customData" => set(&mut metadata.custom_data, Cow::Borrowed(read_custom_data(reader)?)),
-        _ => Err(unknown("version, features, customData (free-form content goes into customData)")),
-    })?;
-    Ok(metadata)
+fn read_metadata<'a>(reader: &mut Reader<'a>, metadata: &mut Metadata<'a>) -> Result<()> {
+    fields!(reader {
+        optional "version" => metadata.version = Some(reader.text(MAX_WORD)?),
+        optional "features" => metadata.features = Some(read_features(reader)?),
+        optional "customData" => metadata.custom_data = Some(Cow::Borrowed(read_custom_data(reader)?)),
+    })
 }
 
 fn read_features<'a>(reader: &mut Reader<'a>) -> Result<Vec<Cow<'a, str>>> {
@@ -375,37 +366,34 @@ fn check_custom_depth(depth: usize) -> Result<()> {
 }
 
 fn read_activity<'a>(reader: &mut Reader<'a>) -> Result<Activity<'a>> {
-    let (mut user_id, mut session_id, mut action, mut path, mut context) = (None, None, None, None, None);
-    reader.object(|reader, name| match &**name {
-        "userId" => set(&mut user_id, reader.object_id()?),
-        "sessionId" => set(&mut session_id, reader.object_id()?),
-        "action" => set(&mut action, parse_action(&reader.any_text()?)?),
-        "path" => set(&mut path, reader.text(MAX_LINE)?),
-        "context" => set(&mut context, read_context(reader)?),
-        _ => Err(unknown("userId, sessionId, action, path, context")),
+    let mut activity =
+        Activity { user_id: None, session_id: None, action: Action::PageView, path: None, context: None };
+    fields!(reader {
+        optional "userId" => activity.user_id = Some(reader.object_id()?),
+        optional "sessionId" => activity.session_id = Some(reader.object_id()?),
+        "action" => activity.action = parse_action(&reader.any_text()?)?,
+        optional "path" => activity.path = Some(reader.text(MAX_LINE)?),
+        optional "context" => read_context(reader, activity.context.get_or_insert_default())?,
     })?;
-    let action = required(action, "action")?;
-    if action == Action::PageView && path.is_none() {
+    if activity.action == Action::PageView && activity.path.is_none() {
         return Err(Invalid::at(
             "path",
             Reason::MissingField,
             "is missing, expected the path of the page that was viewed",
         ));
     }
-    Ok(Activity { user_id, session_id, action, path, context })
+    Ok(activity)
 }
 
 fn read_health_check<'a>(reader: &mut Reader<'a>) -> Result<HealthCheck<'a>> {
-    let (mut tool_id, mut healthy, mut response_time, mut message) = (None, None, None, None);
-    reader.object(|reader, name| match &**name {
-        "toolId" => set(&mut tool_id, reader.object_id()?),
-        "healthy" => set(&mut healthy, reader.bool()?),
-        "responseTime" => set(&mut response_time, reader.decimal(MAX_DURATION_MS as f64, "milliseconds")?),
-        "message" => set(&mut message, reader.text(MAX_MESSAGE)?),
-        _ => Err(unknown("toolId, healthy, responseTime, message")),
+    let mut check = HealthCheck { tool_id: NO_ID, healthy: false, response_time: None, message: None };
+    fields!(reader {
+        "toolId" => check.tool_id = reader.object_id()?,
+        "healthy" => check.healthy = reader.bool()?,
+        optional "responseTime" => check.response_time = Some(reader.decimal(MAX_DURATION_MS as f64, "milliseconds")?),
+        optional "message" => check.message = Some(reader.text(MAX_MESSAGE)?),
     })?;
-    let tool_id: ObjectId = required(tool_id, "toolId")?;
-    Ok(HealthCheck { tool_id, healthy: required(healthy, "healthy")?, response_time, message })
+    Ok(check)
 }
 
 fn set<T>(slot: &mut Option<T>, value: T) -> Result<()> {
@@ -414,25 +402,6 @@ fn set<T>(slot: &mut Option<T>, value: T) -> Result<()> {
     }
     *slot = Some(value);
     Ok(())
-}
-
-fn required<T>(slot: Option<T>, name: &str) -> Result<T> {
-    slot.ok_or_else(|| missing(name))
-}
-
-#[cold]
-fn missing(name: &str) -> Box<Invalid> {
-    Invalid::at(name, Reason::MissingField, "is missing, but required")
-}
-
-#[cold]
-fn twice() -> Box<Invalid> {
-    Invalid::new(Reason::DuplicateField, "is there twice, expected once")
-}
-
-#[cold]
-fn unknown(known: &str) -> Box<Invalid> {
-    Invalid::new(Reason::UnknownField, format!("is not a field of this event, expected one of {known}"))
 }
 
 fn bounded(text: &str, max: usize) -> Result<Cow<'_, str>> {

@@ -63,7 +63,10 @@ impl<'a> Reader<'a> {
             if self.next_byte() != Some(b'"') {
                 return Err(self.not_json("expected a key in quotation marks"));
             }
-            let name = self.string()?;
+            let name = match self.plain() {
+                Some(name) => Cow::Borrowed(name),
+                None => self.string()?,
+            };
             if !self.next_is(b':') {
                 return Err(self.not_json("expected a colon after the key"));
             }
@@ -76,6 +79,71 @@ impl<'a> Reader<'a> {
             }
             return Err(self.not_json("expected a comma or the end of the object"));
         }
+    }
+
+    /// Reads an object of known fields, each at most once; `value` takes the index of a name in `names` and must read the
+    /// value. The macro `fields!` is how it is written. Senders mostly keep one order, so the name that follows the last
+    /// one is compared first, before the name is read and looked up.
+    ///
+    /// # Errors
+    /// Not an object, not JSON, a name that is unknown or comes twice, a name missing whose bit in `required` is set, or
+    /// what `value` refuses, with the name put in front of its path.
+    #[inline]
+    pub fn fields(
+        &mut self,
+        names: &[&str],
+        required: u32,
+        mut value: impl FnMut(&mut Self, usize) -> Result<()>,
+    ) -> Result<()> {
+        self.expect(Kind::Object, || "an object".to_owned())?;
+        self.at += 1;
+        let (mut seen, mut next) = (0_u32, 0);
+        let mut has_more = !self.next_is(b'}');
+        while has_more {
+            let index = match names.get(next).filter(|name| self.name_is(name)) {
+                Some(_) => next,
+                None => self.find_name(names)?,
+            };
+            if !self.next_is(b':') {
+                return Err(self.not_json("expected a colon after the key"));
+            }
+            if seen >> index & 1 == 1 {
+                return Err(twice().within(names[index]));
+            }
+            seen |= 1 << index;
+            next = index + 1;
+            value(self, index).map_err(|invalid| invalid.within(names[index]))?;
+            has_more = self.next_is(b',');
+            if !has_more && !self.next_is(b'}') {
+                return Err(self.not_json("expected a comma or the end of the object"));
+            }
+        }
+        match required & !seen {
+            0 => Ok(()),
+            absent => Err(missing(names[absent.trailing_zeros() as usize])),
+        }
+    }
+
+    /// Passes over `name` in quotation marks if just that comes next.
+    #[inline]
+    fn name_is(&mut self, name: &str) -> bool {
+        let bytes = &self.text.as_bytes()[self.at..];
+        let end = name.len() + 1;
+        let is_it = bytes.len() > end && bytes[0] == b'"' && bytes[end] == b'"' && &bytes[1..end] == name.as_bytes();
+        self.at += if is_it { end + 1 } else { 0 };
+        is_it
+    }
+
+    fn find_name(&mut self, names: &[&str]) -> Result<usize> {
+        if self.next_byte() != Some(b'"') {
+            return Err(self.not_json("expected a key in quotation marks"));
+        }
+        let name = self.string()?;
+        names.iter().position(|known| *known == name).ok_or_else(|| {
+            let advice = if names.contains(&"customData") { " (free-form content goes into customData)" } else { "" };
+            let problem = format!("is not a field of this event, expected one of {}{advice}", names.join(", "));
+            Invalid::new(Reason::UnknownField, problem).within(&name)
+        })
     }
 
     /// Reads an array; `element` must read each value and gets its index.
@@ -106,7 +174,10 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Not a text, empty, or longer.
     pub fn text(&mut self, max: usize) -> Result<Cow<'a, str>> {
-        let text = self.any_text()?;
+        let text = match self.plain() {
+            Some(text) => Cow::Borrowed(text),
+            None => self.any_text()?,
+        };
         if text.is_empty() {
             return Err(Invalid::new(
                 Reason::WrongLength,
@@ -140,7 +211,10 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Not a text, or not such digits.
     pub fn object_id(&mut self) -> Result<ObjectId> {
-        let text = self.any_text()?;
+        let text = match self.plain() {
+            Some(text) => Cow::Borrowed(text),
+            None => self.any_text()?,
+        };
         parse_hex(text.as_bytes()).ok_or_else(|| {
             let problem = format!(
                 "expected an ObjectId of 24 hexadecimal digits, got a string of {} characters",
@@ -155,8 +229,10 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Not a text, or not such a date.
     pub fn timestamp(&mut self) -> Result<Timestamp> {
-        let text = self.any_text()?;
-        parse_timestamp(&text)
+        match self.plain() {
+            Some(text) => parse_timestamp(text),
+            None => parse_timestamp(&self.any_text()?),
+        }
     }
 
     /// Reads a truth value.
@@ -299,14 +375,19 @@ impl<'a> Reader<'a> {
     /// The next byte that is not white space.
     #[inline]
     fn next_byte(&mut self) -> Option<u8> {
-        let bytes = self.text.as_bytes();
-        while let Some(&byte) = bytes.get(self.at) {
-            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return Some(byte);
-            }
-            self.at += 1;
+        match self.text.as_bytes().get(self.at) {
+            // White space is not above the space, and machines send none.
+            Some(&byte) if byte > b' ' => Some(byte),
+            _ => self.skip_white_space(),
         }
-        None
+    }
+
+    #[inline(never)]
+    fn skip_white_space(&mut self) -> Option<u8> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+        self.at += rest.iter().take_while(|byte| is_space(byte)).count();
+        self.text.as_bytes().get(self.at).copied()
     }
 
     /// Passes over the next byte if it is `expected`.
@@ -329,22 +410,31 @@ impl<'a> Reader<'a> {
         if came == kind { Ok(()) } else { Err(self.wrong_type(came, &expected())) }
     }
 
-    /// Reads the string at hand, from one quotation mark to the other.
+    /// Passes over the string that comes next if it has no escapes, as nearly all: a plain reference goes through registers
+    /// where a [`Cow`] does not.
     #[inline]
-    fn string(&mut self) -> Result<Cow<'a, str>> {
+    fn plain(&mut self) -> Option<&'a str> {
+        if self.next_byte() != Some(b'"') {
+            return None;
+        }
         let start = self.at + 1;
         let end = start + plain_length(&self.text.as_bytes()[start..]);
-        if self.text.as_bytes().get(end) == Some(&b'"') {
-            self.at = end + 1;
-            // Quotation marks are ASCII, so no character is cut in two.
-            return Ok(Cow::Borrowed(&self.text[start..end]));
+        if self.text.as_bytes().get(end) != Some(&b'"') {
+            return None;
         }
-        self.string_with_escapes(start, end)
+        self.at = end + 1;
+        // Quotation marks are ASCII, so no character is cut in two.
+        Some(&self.text[start..end])
     }
 
-    #[cold]
-    fn string_with_escapes(&mut self, start: usize, mut end: usize) -> Result<Cow<'a, str>> {
+    /// Reads the string at hand, from one quotation mark to the other.
+    fn string(&mut self) -> Result<Cow<'a, str>> {
+        if let Some(text) = self.plain() {
+            return Ok(Cow::Borrowed(text));
+        }
         let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        let mut end = start + plain_length(&bytes[start..]);
         loop {
             match bytes.get(end) {
                 Some(b'"') => break,
@@ -383,10 +473,19 @@ impl<'a> Reader<'a> {
         if self.at == first || has_leading_zero {
             return Err(self.not_json("expected a number as JSON writes it"));
         }
+        let mut fraction_digits = 0;
         let has_fraction = bytes.get(self.at) == Some(&b'.');
         if has_fraction {
             self.at += 1;
-            self.digits()?;
+            let start = self.at;
+            while let Some(digit) = bytes.get(self.at).filter(|byte| byte.is_ascii_digit()) {
+                value = value.and_then(|value| value.checked_mul(10)?.checked_add(i64::from(digit - b'0')));
+                self.at += 1;
+            }
+            fraction_digits = self.at - start;
+            if fraction_digits == 0 {
+                return Err(self.not_json("expected a digit"));
+            }
         }
         let has_exponent = matches!(bytes.get(self.at), Some(b'e' | b'E'));
         if has_exponent {
@@ -394,9 +493,15 @@ impl<'a> Reader<'a> {
             self.at += usize::from(matches!(bytes.get(self.at), Some(b'+' | b'-')));
             self.digits()?;
         }
-        match value.filter(|_| !has_fraction && !has_exponent) {
-            Some(value) => Ok(Number::Whole(if is_negative { -value } else { value })),
-            None => Ok(Number::Decimal(self.text[start..self.at].parse().unwrap_or(f64::INFINITY))),
+        match value.filter(|_| !has_exponent) {
+            Some(value) if !has_fraction => Ok(Number::Whole(if is_negative { -value } else { value })),
+            // Both are exact, so the quotient is the nearest number to what is written (Clinger, "How to read floating point
+            // numbers accurately", 1990).
+            Some(value) if value < 1 << 53 && fraction_digits < POWERS_OF_TEN.len() => {
+                let quotient = value as f64 / POWERS_OF_TEN[fraction_digits];
+                Ok(Number::Decimal(if is_negative { -quotient } else { quotient }))
+            }
+            _ => Ok(Number::Decimal(self.text[start..self.at].parse().unwrap_or(f64::INFINITY))),
         }
     }
 
@@ -430,6 +535,48 @@ impl<'a> Reader<'a> {
     fn not_json(&self, problem: &str) -> Box<Invalid> {
         Invalid::new(Reason::InvalidJson, format!("is not JSON at byte {}: {problem}", self.at))
     }
+}
+
+/// 10 to the power of the index; exact as 64-bit floating-point numbers up to 10^22.
+const POWERS_OF_TEN: [f64; 10] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+
+/// Reads an object of known fields: `fields!(reader { "name" => expression, … })`, where each expression reads one value. A
+/// field with `optional` before its name may be left out.
+macro_rules! fields {
+    ($reader:ident { $($($optional:ident)? $name:literal => $read:expr,)+ }) => {{
+        const NAMES: &[&str] = &[$($name),+];
+        const REQUIRED: u32 = {
+            let (mut required, mut bit) = (0, 1);
+            $(
+                if stringify!($($optional)?).is_empty() {
+                    required |= bit;
+                }
+                bit <<= 1;
+            )+
+            required
+        };
+        $reader.fields(NAMES, REQUIRED, |$reader, index| {
+            let mut arms = 0..;
+            $(if arms.next() == Some(index) {
+                $read;
+                return Ok(());
+            })+
+            Ok(())
+        })
+    }};
+}
+pub(super) use fields;
+
+/// A field is not there and must be.
+#[cold]
+pub fn missing(name: &str) -> Box<Invalid> {
+    Invalid::at(name, Reason::MissingField, "is missing, but required")
+}
+
+/// A field is there for the second time.
+#[cold]
+pub fn twice() -> Box<Invalid> {
+    Invalid::new(Reason::DuplicateField, "is there twice, expected once")
 }
 
 /// How many bytes come before the first quotation mark, backslash or control character: eight bytes at a time.
