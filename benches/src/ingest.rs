@@ -25,7 +25,7 @@ const IN_FLIGHT: usize = 4;
 const USERS: u64 = 50_000;
 const TOOLS: u64 = 200;
 /// The topic of the benchmarks.
-const TOPIC: &str = "bench";
+pub const TOPIC: &str = "bench";
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -101,12 +101,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn event(number: usize) -> String {
+/// The JSON of the `number`th event: of yesterday, in the order of time.
+pub fn event(number: usize) -> String {
     let start = chrono::Utc::now().timestamp_millis() / 86_400_000 * 86_400_000 - 86_400_000;
     tool_usage(number as u64, start + (number as i64 * 80) % 86_000_000, USERS, TOOLS)
 }
 
-fn produce(servers: &Servers, events: usize) -> anyhow::Result<()> {
+/// Puts that many events on the topic.
+pub fn produce(servers: &Servers, events: usize) -> anyhow::Result<()> {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", servers.kafka.brokers())
         .set("compression.type", "lz4")
@@ -176,7 +178,7 @@ pub async fn insert_ready_made(servers: &Servers, events: usize, validated: bool
 }
 
 /// The rate that ingest reached from its first partition on, and what it cost as a whole.
-async fn ingest(servers: &Servers, events: usize, round: usize) -> anyhow::Result<(f64, Cost)> {
+pub async fn ingest(servers: &Servers, events: usize, round: usize) -> anyhow::Result<(f64, Cost)> {
     let name = format!("ingest{round}");
     let database = servers.migrate(&name, TOPIC).await?;
     let mut command = servers.program("ingest", &name, TOPIC)?;

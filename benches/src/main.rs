@@ -1,6 +1,8 @@
 //! Side-by-side benchmarks on real servers of their own; `./dev bench` runs them.
 
 mod ingest;
+mod outage;
+mod peers;
 mod process;
 mod servers;
 mod table;
@@ -19,6 +21,10 @@ struct Cli {
 enum Command {
     /// Kafka to MongoDB, against `insert_many` of ready-made documents
     Ingest(ingest::Options),
+    /// The same events through Kafka Connect's MongoDB sink and Bento
+    Peers(peers::Options),
+    /// MongoDB away for minutes under load: memory, dead letters, and how soon the full rate is back
+    Outage(outage::Options),
     /// What a validator on usage_analytics would cost
     Validator(validator::Options),
 }
@@ -27,6 +33,8 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ingest(options) => ingest::run(options).await,
+        Command::Peers(options) => peers::run(options).await,
+        Command::Outage(options) => outage::run(options).await,
         Command::Validator(options) => validator::run(options).await,
     }
 }

@@ -60,9 +60,19 @@ pub fn cpu_time(pid: u32) -> Option<Duration> {
     Some(Duration::from_millis(ticks * 10))
 }
 
-fn peak_memory(pid: u32) -> Option<f64> {
+/// Peak resident memory of a process so far, MiB.
+pub fn peak_memory(pid: u32) -> Option<f64> {
+    memory(pid, "VmHWM:")
+}
+
+/// Resident memory of a process now, MiB.
+pub fn resident_memory(pid: u32) -> Option<f64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, field: &str) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib / 1_024.0)
 }

@@ -1,11 +1,13 @@
 //! Connecting to Kafka.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use secrecy::ExposeSecret;
 
 use crate::settings::Kafka;
@@ -52,13 +54,50 @@ pub fn partition_count<C: ConsumerContext>(
     Ok(found.partitions().len())
 }
 
-/// What to say when no broker answers.
-pub fn unreachable_brokers(settings: &Kafka, error: &rdkafka::error::KafkaError) -> anyhow::Error {
-    anyhow::anyhow!(
-        "Kafka at {} does not answer: {error}; check that it runs and that kafka.brokers (DEVTOOLKIT__KAFKA__BROKERS) is right",
-        settings.brokers
-    )
+/// What to say when no broker answers. Takes a second to ask librdkafka for the reason: its errors say no more than that
+/// the transport failed.
+pub fn unreachable_brokers(settings: &Kafka, error: &KafkaError) -> anyhow::Error {
+    let (reason, advice) = match first_reason(settings) {
+        Some((RDKafkaErrorCode::Authentication, reason)) => {
+            (reason, "kafka.username, kafka.password and kafka.sasl_mechanism are those of a user on the brokers")
+        }
+        Some((RDKafkaErrorCode::SSL, reason)) => (
+            reason,
+            "the brokers' certificate is valid and for this host name, and that kafka.ca_file is of the authority that signed it",
+        ),
+        Some((_, reason)) => (reason, "it runs and that kafka.brokers and kafka.security_protocol are right"),
+        None => (error.to_string(), "it runs and that kafka.brokers (DEVTOOLKIT__KAFKA__BROKERS) is right"),
+    };
+    anyhow::anyhow!("Kafka at {} does not answer: {reason}; check that {advice}", settings.brokers)
 }
+
+/// What librdkafka says of the first connection that fails.
+fn first_reason(settings: &Kafka) -> Option<(RDKafkaErrorCode, String)> {
+    let consumer: BaseConsumer<Reasons> = client_config(settings).create_with_context(Reasons::default()).ok()?;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < deadline {
+        // Serves the callback below; there is nothing to consume.
+        let _ = consumer.poll(Duration::from_millis(100));
+        let first = consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if first.is_some() {
+            return first;
+        }
+    }
+    None
+}
+
+/// Keeps the first reason.
+#[derive(Default)]
+struct Reasons(Mutex<Option<(RDKafkaErrorCode, String)>>);
+
+impl ClientContext for Reasons {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| (code, reason.to_owned()));
+    }
+}
+
+impl ConsumerContext for Reasons {}
 
 /// A client context without callbacks, for short-lived clients.
 #[derive(Debug, Clone, Copy)]

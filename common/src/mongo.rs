@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use bson::doc;
+use mongodb::error::ErrorKind;
 use mongodb::options::{ClientOptions, Credential, Tls, TlsOptions};
 use mongodb::{Client, Database};
 use secrecy::ExposeSecret;
@@ -17,11 +18,15 @@ pub async fn connect(settings: &Mongodb) -> anyhow::Result<Database> {
     let database = client.database(&settings.database);
     database.run_command(doc! { "ping": 1 }).selection_criteria(mongodb::options::ReadPreference::Primary.into()).await.map_err(
         |error| {
-            anyhow::anyhow!(
-                "MongoDB at {} does not answer: {}; check that it runs and that mongodb.uri (DEVTOOLKIT__MONGODB__URI) is right",
-                hosts(settings),
-                error.kind
-            )
+            let reason = error.kind.to_string();
+            let advice = if matches!(*error.kind, ErrorKind::Authentication { .. }) {
+                "mongodb.username and mongodb.password are those of a user there"
+            } else if reason.contains("certificate") {
+                "its certificate is valid and for this host name, and that mongodb.ca_file is of the authority that signed it"
+            } else {
+                "it runs and that mongodb.uri (DEVTOOLKIT__MONGODB__URI) is right"
+            };
+            anyhow::anyhow!("MongoDB at {} does not answer: {reason}; check that {advice}", hosts(settings))
         },
     )?;
     Ok(database)

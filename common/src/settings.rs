@@ -53,6 +53,8 @@ pub struct Kafka {
     pub username: String,
     /// SASL password.
     pub password: SecretString,
+    /// `cooperative-sticky`, `range` or `roundrobin`; the same for all workers of the group.
+    pub partition_assignment_strategy: String,
 }
 
 impl Kafka {
@@ -75,6 +77,7 @@ impl Default for Kafka {
             sasl_mechanism: "SCRAM-SHA-512".into(),
             username: String::new(),
             password: SecretString::default(),
+            partition_assignment_strategy: "cooperative-sticky".into(),
         }
     }
 }
@@ -302,6 +305,14 @@ impl Settings {
         positive("ingest.drain_timeout", self.ingest.drain_timeout)?;
         positive("mongodb.server_selection_timeout", self.mongodb.server_selection_timeout)?;
         let protocols = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+        let strategies = ["cooperative-sticky", "range", "roundrobin"];
+        if !strategies.contains(&self.kafka.partition_assignment_strategy.as_str()) {
+            return Err(SettingsError::unusable(
+                "kafka.partition_assignment_strategy",
+                &self.kafka.partition_assignment_strategy,
+                format!("one of {}", strategies.join(", ")),
+            ));
+        }
         if !protocols.contains(&self.kafka.security_protocol.as_str()) {
             let expected = format!("one of {}", protocols.join(", "));
             return Err(SettingsError::unusable("kafka.security_protocol", &self.kafka.security_protocol, expected));

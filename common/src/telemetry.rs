@@ -1,5 +1,6 @@
 //! Logs on stderr; `/metrics` and `/healthz/…` over HTTP.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -53,33 +54,49 @@ pub fn init_metrics(buckets: &[(&str, &[f64])]) -> anyhow::Result<PrometheusHand
     Ok(builder.install_recorder()?)
 }
 
-/// Whether the program can do its work now, and if not, why. Clones share one state.
+/// What the program itself is called among the [`Readiness`] of its parts.
+const PROGRAM: &str = "program";
+
+/// Whether the program can do its work now, and if not, why: for each part that cannot, the reason. Clones share one state.
 #[derive(Debug, Clone)]
-pub struct Readiness(Arc<Mutex<Result<(), String>>>);
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, String>>>);
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Err("starting".to_owned()))))
+        Self(Arc::new(Mutex::new(BTreeMap::from([(PROGRAM, "starting".to_owned())]))))
     }
 }
 
 impl Readiness {
-    /// `/healthz/ready` answers 200 from now on.
+    /// `/healthz/ready` answers 200 from now on, unless a part is in the way.
     pub fn ready(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Ok(());
+        self.set(PROGRAM, Ok(()));
     }
 
     /// `/healthz/ready` answers 503 with `reason` from now on.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Err(reason.into());
+        self.set(PROGRAM, Err(reason.into()));
+    }
+
+    /// A part, such as a server that is needed, is in order or is not.
+    pub fn set(&self, part: &'static str, state: Result<(), String>) {
+        let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match state {
+            Ok(()) => problems.remove(part),
+            Err(reason) => problems.insert(part, reason),
+        };
     }
 
     /// The state now.
     ///
     /// # Errors
-    /// Why the program cannot do its work.
+    /// Why the program cannot do its work, a line for each part.
     pub fn state(&self) -> Result<(), String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(problems.iter().map(|(part, reason)| format!("{part}: {reason}")).collect::<Vec<_>>().join("\n"))
     }
 }
 

@@ -21,7 +21,9 @@ use crate::world::{Running, World};
 /// Every so many events one is bad, and must become a dead letter.
 const BAD_EVERY: u64 = 50;
 /// Events that are sent, and acknowledged, together.
-const CHUNK: u64 = 500;
+const CHUNK: u64 = 5_000;
+/// About how long a fault takes with the pause before it: the events are spread over all of them.
+const FAULT: Duration = Duration::from_secs(2);
 /// How long the workers may take for what is left when the faults are over.
 const CATCH_UP: Duration = Duration::from_secs(600);
 
@@ -72,7 +74,7 @@ pub async fn run(options: Options, mut progress: impl FnMut(u32, &str, u64)) -> 
         world.topic(),
         Arc::clone(&produced),
         Arc::clone(&is_over),
-        options.events,
+        options,
     ));
     let mut workers: Vec<Running> = (0..2).map(|_| world.spawn("ingest", &["run"])).collect();
     let mut random = ChaCha8Rng::seed_from_u64(options.seed);
@@ -169,10 +171,13 @@ async fn produce(
     topic: String,
     produced: Arc<AtomicU64>,
     is_over: Arc<AtomicBool>,
-    events: u64,
+    options: Options,
 ) -> anyhow::Result<()> {
+    let chunks = u32::try_from(options.events / CHUNK).unwrap_or(u32::MAX).max(1);
+    let mut pace = tokio::time::interval((FAULT * options.kills / chunks).max(Duration::from_millis(1)));
     let mut next = 0;
-    while !is_over.load(Ordering::Relaxed) || next < events {
+    while !is_over.load(Ordering::Relaxed) || next < options.events {
+        pace.tick().await;
         let chunk: Vec<Message> = (next..next + CHUNK).map(event).collect();
         while topic::produce(&brokers, &topic, &chunk).await.is_err() {
             tokio::time::sleep(Duration::from_millis(200)).await;

@@ -8,6 +8,7 @@
 
 pub mod chaos;
 pub mod eventually;
+pub mod load;
 pub mod recount;
 pub mod servers;
 pub mod topic;

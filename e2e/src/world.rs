@@ -11,13 +11,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mongodb::{Client, Database};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
+use crate::eventually::eventually;
 use crate::servers::process::{command, describe, log_tail};
 use crate::servers::{Home, Ownership, Process};
 use crate::topic::{self, Message};
 
 /// How long [`World::run`] lets a program work before the test fails.
 const RUN_DEADLINE: Duration = Duration::from_secs(300);
+/// How long a program may take until it serves its metrics.
+const START_DEADLINE: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 4;
 
 /// A test's own corner of the servers. Database and topics are removed when it is dropped, except while a panic unwinds.
@@ -271,6 +276,38 @@ impl Running {
     /// What it has logged so far.
     pub fn stderr(&self) -> String {
         read_lossy(self.process.log())
+    }
+
+    /// The answer, head and body, of its HTTP server on a path such as `/metrics`.
+    ///
+    /// # Panics
+    /// When it has not said in its log where it listens, or does not answer.
+    pub async fn get(&self, path: &str) -> String {
+        let address = eventually(START_DEADLINE, "address of the HTTP server in the log", async || {
+            let log = self.stderr();
+            let (_, address) = log.split_once("bound=")?;
+            Some(address.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect::<String>())
+        })
+        .await;
+        let mut stream = TcpStream::connect(address).await.expect("an HTTP server");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("the request sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        answer
+    }
+
+    /// The value of a metric, the sum of its series; none while there is no such series.
+    ///
+    /// # Panics
+    /// As [`Running::get`].
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let metrics = self.get("/metrics").await;
+        let values = metrics.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            rest.starts_with(['{', ' ']).then(|| rest.rsplit_once(' ')?.1.parse::<f64>().ok())?
+        });
+        values.reduce(|sum, value| sum + value)
     }
 
     /// Asks it to end (SIGTERM), and expects that it does so in order.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use common::event::Timestamp;
+use common::telemetry::Readiness;
 use common::{kafka, settings::Settings};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -22,6 +23,7 @@ use crate::metrics;
 use crate::offsets::{BatchId, OffsetTracker, Partition};
 use crate::rebalance::{Context, Event, give_back, take_over};
 use crate::throttle::Rates;
+use crate::window::Window;
 use crate::writer::{Writer, Written};
 
 /// How long one poll waits when there is nothing to read: the longest that an acknowledgement lies unnoticed.
@@ -48,14 +50,14 @@ pub enum Until {
 ///
 /// # Errors
 /// No broker answers, a topic is missing, or librdkafka does not take the settings.
-pub fn subscribe(settings: &Settings, until: Until) -> anyhow::Result<BaseConsumer<Context>> {
+pub fn subscribe(settings: &Settings, until: Until, readiness: Readiness) -> anyhow::Result<BaseConsumer<Context>> {
     let consumer: BaseConsumer<Context> = kafka::client_config(&settings.kafka)
         .set("group.id", &settings.kafka.group_id)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", (until == Until::CaughtUp).to_string())
-        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("partition.assignment.strategy", &settings.kafka.partition_assignment_strategy)
         // A killed worker's partitions are taken over after this; Kafka's default of 45 s is a long time without events.
         .set("session.timeout.ms", "10000")
         .set("statistics.interval.ms", "5000")
@@ -67,7 +69,7 @@ pub fn subscribe(settings: &Settings, until: Until) -> anyhow::Result<BaseConsum
         // more.
         .set("queued.max.messages.kbytes", "2048")
         .set("fetch.message.max.bytes", "524288")
-        .create_with_context(Context::default())?;
+        .create_with_context(Context::new(readiness))?;
     kafka::partition_count(&settings.kafka, &consumer, &settings.kafka.topic)?;
     kafka::partition_count(&settings.kafka, &consumer, &settings.kafka.dead_letter_topic())?;
     consumer.subscribe(&[&settings.kafka.topic])?;
@@ -110,6 +112,8 @@ pub fn run(
         acknowledged,
         last_commit: Instant::now(),
         tidied: None,
+        window: Window::new(settings.ingest.in_flight),
+        progress_at: Instant::now(),
         full_since: None,
         is_paused: false,
         targets: HashMap::new(),
@@ -146,6 +150,9 @@ struct Worker<'a> {
     last_commit: Instant,
     /// When [`Worker::tidy_if_due`] last did its work.
     tidied: Option<Instant>,
+    window: Window,
+    /// When something was last acknowledged, or there was nothing to do.
+    progress_at: Instant,
     /// Since when as many batches are in flight as may be.
     full_since: Option<Instant>,
     is_paused: bool,
@@ -236,13 +243,15 @@ impl Worker<'_> {
     fn note(&mut self, Acknowledgement { id, mut batch, written }: Acknowledgement) {
         self.tracker.acknowledge(id);
         self.written += written;
+        self.window.acknowledged(written.retries);
+        self.progress_at = Instant::now();
         batch.clear();
         self.spare.push(batch);
         metrics::in_flight(self.tracker.in_flight());
     }
 
     fn is_full(&self) -> bool {
-        self.tracker.in_flight() >= self.settings.ingest.in_flight
+        self.tracker.in_flight() >= self.window.size()
     }
 
     /// Waits for an acknowledgement. A short wait costs nothing; in a stall the partitions are paused and polling goes
@@ -390,6 +399,11 @@ impl Worker<'_> {
         self.tidied = Some(Instant::now());
         self.parts.decoder.tidy();
         self.parts.decoder.set_rates(*self.parts.rates.borrow_and_update());
+        if self.tracker.in_flight() == 0 && self.consumer.context().lag() == 0 {
+            self.progress_at = Instant::now();
+        }
+        metrics::without_progress(self.progress_at.elapsed());
+        metrics::window(self.window.size());
     }
 
     /// The one place that commits: the next offset to read, which is what Kafka keeps.
@@ -444,7 +458,7 @@ impl Worker<'_> {
     }
 
     fn print_summary(&self) {
-        let Written { stored, absorbed, dead_letters } = self.written;
+        let Written { stored, absorbed, dead_letters, retries: _ } = self.written;
         let seconds = self.assigned_at.map_or(0.0, |assigned_at| assigned_at.elapsed().as_secs_f64());
         let rate = (stored + absorbed + dead_letters) as f64 / seconds.max(0.001);
         println!(

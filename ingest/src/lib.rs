@@ -20,4 +20,5 @@ mod refused;
 pub mod run;
 pub mod throttle;
 pub mod tools;
+pub mod window;
 pub mod writer;

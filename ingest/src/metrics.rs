@@ -30,6 +30,8 @@ const TOOL_USES: &str = "devtoolkit_tool_uses_total";
 const TOOL_FAILURES: &str = "devtoolkit_tool_failures_total";
 const TOOL_RESPONSE_SECONDS: &str = "devtoolkit_tool_response_duration_seconds";
 const DELAY_SECONDS: &str = "devtoolkit_ingest_delay_seconds";
+const WITHOUT_PROGRESS: &str = "devtoolkit_ingest_seconds_without_progress";
+const WINDOW: &str = "devtoolkit_ingest_in_flight_limit";
 const LAG: &str = "devtoolkit_ingest_lag_messages";
 
 /// Upper bounds of each histogram, in its unit.
@@ -54,6 +56,12 @@ pub fn describe() {
     describe_counter!(INSERT_RETRIES, "Inserts that were sent again, by collection");
     describe_counter!(COMMIT_FAILURES, "Commits of offsets that failed; the offsets are committed again");
     describe_gauge!(IN_FLIGHT, "Batches being written");
+    describe_gauge!(WINDOW, "Batches that may be written at the same time: halved when one must be sent again");
+    describe_gauge!(
+        WITHOUT_PROGRESS,
+        Unit::Seconds,
+        "How long nothing was acknowledged although there are messages to be stored; 0 when there are none"
+    );
     describe_gauge!(PAUSED, "1 while reading is paused because the writer is stalled, else 0");
     describe_gauge!(ASSIGNED, "Partitions of the topic that this worker reads");
     describe_gauge!(LAG, "Messages between the committed offset and the end of the partition, by partition");
@@ -86,7 +94,7 @@ pub fn describe() {
     for name in [DEAD_LETTER_RETRIES, COMMIT_FAILURES] {
         counter!(name).absolute(0);
     }
-    for name in [IN_FLIGHT, PAUSED, ASSIGNED, ACTIVE_USERS, THROTTLED_TOOLS] {
+    for name in [IN_FLIGHT, WINDOW, WITHOUT_PROGRESS, PAUSED, ASSIGNED, ACTIVE_USERS, THROTTLED_TOOLS] {
         gauge!(name).set(0);
     }
 }
@@ -131,6 +139,11 @@ pub fn commit_failed() {
 /// Batches being written now.
 pub fn in_flight(batches: usize) {
     gauge!(IN_FLIGHT).set(batches as f64);
+}
+
+/// Batches that may be written at the same time.
+pub fn window(batches: usize) {
+    gauge!(WINDOW).set(batches as f64);
 }
 
 /// Whether reading is paused.
@@ -193,13 +206,24 @@ impl ToolMetrics {
     }
 }
 
-/// What librdkafka knows of the partitions it fetches.
-pub fn kafka_statistics(statistics: &Statistics) {
+/// How long nothing was acknowledged although there is something to do.
+pub fn without_progress(duration: Duration) {
+    gauge!(WITHOUT_PROGRESS).set(duration.as_secs_f64());
+}
+
+/// What librdkafka knows of the partitions it fetches; returns the sum of their lags.
+pub fn kafka_statistics(statistics: &Statistics) -> i64 {
+    let mut lag = 0;
     for topic in statistics.topics.values() {
-        for (number, partition) in
-            topic.partitions.iter().filter(|(number, partition)| **number >= 0 && partition.consumer_lag >= 0)
-        {
-            gauge!(LAG, "partition" => number.to_string()).set(partition.consumer_lag as f64);
+        for (number, partition) in topic.partitions.iter().filter(|(number, _)| **number >= 0) {
+            // What was known of a partition before it went to another worker would be counted twice.
+            let is_ours = !matches!(partition.fetch_state.as_str(), "none" | "stopping" | "stopped");
+            let messages = if is_ours { partition.consumer_lag } else { 0 };
+            if messages >= 0 {
+                gauge!(LAG, "partition" => number.to_string()).set(messages as f64);
+                lag += messages;
+            }
         }
     }
+    lag
 }

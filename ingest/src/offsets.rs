@@ -123,6 +123,9 @@ impl OffsetTracker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::{Batch, Origin};
+    use bson::oid::ObjectId;
+    use common::event::{Data, Event, HealthCheck, Timestamp};
     use proptest::prelude::*;
 
     /// What may happen to a worker, in any order.
@@ -177,27 +180,40 @@ mod tests {
         }
     }
 
-    type Open = Vec<(Partition, u64, i64)>;
+    type Messages = Vec<(Partition, u64, i64)>;
+
+    /// The real batch, and which messages went into it.
+    #[derive(Default)]
+    struct Open {
+        batch: Batch,
+        messages: Messages,
+    }
+
+    impl Open {
+        fn read(&mut self, partition: Partition, assignment: u64, offset: i64) {
+            let tool_id = ObjectId::from_bytes([7; 12]);
+            let data = Data::HealthCheck(HealthCheck { tool_id, healthy: true, response_time: None, message: None });
+            let event = Event { id: "1".into(), source: "/t".into(), time: Timestamp::from_millis(0), data };
+            self.batch.push(&event, Origin { partition, offset });
+            self.messages.push((partition, assignment, offset));
+        }
+
+        fn seal(&mut self, tracker: &mut OffsetTracker) -> (BatchId, Messages) {
+            let id = tracker.seal(self.batch.ends());
+            self.batch.clear();
+            (id, std::mem::take(&mut self.messages))
+        }
+    }
 
     fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
         let (mut tracker, mut model) = (OffsetTracker::default(), Model::default());
-        let mut open: Open = Vec::new();
-        let mut in_flight: Vec<(BatchId, Open)> = Vec::new();
+        let mut open = Open::default();
+        let mut in_flight: Vec<(BatchId, Messages)> = Vec::new();
         for partition in 0..3 {
             model.assign(partition);
         }
         tracker.assign(0..3);
-        let seal = |tracker: &mut OffsetTracker, open: &mut Open, in_flight: &mut Vec<(BatchId, Open)>| {
-            let mut ends: Vec<(Partition, i64)> = Vec::new();
-            for (partition, _, offset) in open.iter() {
-                match ends.iter_mut().find(|(seen, _)| seen == partition) {
-                    Some(end) => end.1 = offset + 1,
-                    None => ends.push((*partition, offset + 1)),
-                }
-            }
-            in_flight.push((tracker.seal(&ends), std::mem::take(open)));
-        };
-        let acknowledge = |tracker: &mut OffsetTracker, model: &mut Model, (id, messages): (BatchId, Open)| {
+        let acknowledge = |tracker: &mut OffsetTracker, model: &mut Model, (id, messages): (BatchId, Messages)| {
             tracker.acknowledge(id);
             for (partition, assignment, offset) in messages {
                 model.acknowledged.entry((partition, assignment)).or_default().push(offset);
@@ -208,11 +224,11 @@ mod tests {
                 Step::Read { partition, messages } => {
                     let Some((_, position)) = model.positions.get_mut(&partition) else { continue };
                     for _ in 0..messages {
-                        open.push((partition, model.assignment[&partition], *position));
+                        open.read(partition, model.assignment[&partition], *position);
                         *position += 1;
                     }
                 }
-                Step::Seal => seal(&mut tracker, &mut open, &mut in_flight),
+                Step::Seal => in_flight.push(open.seal(&mut tracker)),
                 Step::Acknowledge { pick } if !in_flight.is_empty() => {
                     let batch = in_flight.remove(pick % in_flight.len());
                     acknowledge(&mut tracker, &mut model, batch);
@@ -236,7 +252,7 @@ mod tests {
                 }
                 Step::Rebalance { keep } => {
                     // As the consumer does it: what is open is sealed first, so no batch spans two assignments.
-                    seal(&mut tracker, &mut open, &mut in_flight);
+                    in_flight.push(open.seal(&mut tracker));
                     let given_back: Vec<Partition> = (0..3).filter(|partition| keep >> partition & 1 == 0).collect();
                     tracker.revoke(given_back.clone());
                     tracker.assign(given_back.clone());
@@ -247,7 +263,7 @@ mod tests {
             }
         }
         // Never behind for good: once everything is acknowledged, everything can be committed.
-        seal(&mut tracker, &mut open, &mut in_flight);
+        in_flight.push(open.seal(&mut tracker));
         while let Some(batch) = in_flight.pop() {
             acknowledge(&mut tracker, &mut model, batch);
         }

@@ -2,9 +2,10 @@
 //! commit, which needs what only the loop has.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use common::telemetry::Readiness;
 use rdkafka::bindings::rd_kafka_resp_err_t;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -25,14 +26,29 @@ pub enum Event {
     CommitFailed(KafkaError),
 }
 
+/// The part of the readiness that is about Kafka.
+const KAFKA: &str = "Kafka";
+
 /// The context of the worker's consumer.
-#[derive(Default)]
 pub struct Context {
     events: Mutex<VecDeque<Event>>,
     closing: AtomicBool,
+    /// Messages that are on the worker's partitions and not yet committed.
+    lag: AtomicI64,
+    readiness: Readiness,
 }
 
 impl Context {
+    /// `readiness` is told when no broker is there.
+    pub fn new(readiness: Readiness) -> Self {
+        Self { events: Mutex::default(), closing: AtomicBool::new(false), lag: AtomicI64::new(0), readiness }
+    }
+
+    /// Messages that are on the worker's partitions and not yet committed, as of a few seconds ago.
+    pub fn lag(&self) -> i64 {
+        self.lag.load(Ordering::Relaxed)
+    }
+
     /// The oldest event not yet handled.
     pub fn next_event(&self) -> Option<Event> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
@@ -50,13 +66,18 @@ impl Context {
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
-        metrics::kafka_statistics(&statistics);
+        self.lag.store(metrics::kafka_statistics(&statistics), Ordering::Relaxed);
+        let is_connected = statistics.brokers.values().any(|broker| broker.state == "UP");
+        self.readiness.set(KAFKA, if is_connected { Ok(()) } else { Err("no broker is connected".to_owned()) });
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition comes this way as well as from the poll, and is no error.
         if matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
             return;
+        }
+        if matches!(error, KafkaError::Global(RDKafkaErrorCode::AllBrokersDown)) {
+            self.readiness.set(KAFKA, Err("no broker is connected".to_owned()));
         }
         tracing::warn!(%error, reason, "Kafka");
     }

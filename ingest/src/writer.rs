@@ -15,6 +15,8 @@ use crate::{metrics, refused};
 /// The first try's time limit. It doubles with each try, so that a slow server is given time and a dead one is left soon.
 const FIRST_TIME_LIMIT: Duration = Duration::from_secs(10);
 const LAST_TIME_LIMIT: Duration = Duration::from_secs(120);
+/// The part of the readiness that is about MongoDB.
+const MONGODB: &str = "MongoDB";
 
 /// What became of one `insert` command.
 #[derive(Debug, PartialEq)]
@@ -34,6 +36,8 @@ pub struct Written {
     pub absorbed: usize,
     /// Messages that went to the dead letters.
     pub dead_letters: usize,
+    /// Commands that were sent again.
+    pub retries: usize,
 }
 
 impl std::ops::AddAssign for Written {
@@ -41,6 +45,7 @@ impl std::ops::AddAssign for Written {
         self.stored += other.stored;
         self.absorbed += other.absorbed;
         self.dead_letters += other.dead_letters;
+        self.retries += other.retries;
     }
 }
 
@@ -81,6 +86,7 @@ impl Writer {
         let mut delays = retry_delays();
         let mut time_limit = FIRST_TIME_LIMIT;
         let started = std::time::Instant::now();
+        let mut retries = 0;
         loop {
             let sent = tokio::time::timeout(time_limit, self.send(insert)).await;
             let outcome = match sent {
@@ -89,11 +95,12 @@ impl Writer {
             };
             match outcome {
                 Outcome::Done { absorbed, refused } => {
-                    self.readiness.ready();
+                    self.readiness.set(MONGODB, Ok(()));
                     let written = Written {
                         stored: insert.len() - absorbed - refused.len(),
                         absorbed,
                         dead_letters: refused.len(),
+                        retries,
                     };
                     metrics::inserted(collection, &written, started.elapsed());
                     self.dead_letter(insert, refused).await;
@@ -101,7 +108,8 @@ impl Writer {
                 }
                 Outcome::Retry(why) => {
                     metrics::insert_retried(collection);
-                    self.readiness.not_ready(format!("MongoDB does not take documents: {why}"));
+                    retries += 1;
+                    self.readiness.set(MONGODB, Err(format!("does not take documents: {why}")));
                     tracing::warn!(collection, documents = insert.len(), why, "a batch was not taken; trying again");
                 }
             }

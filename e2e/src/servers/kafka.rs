@@ -28,6 +28,8 @@ pub struct KafkaOptions {
     /// Lines of `server.properties` that are added or replaced. A listener for TLS or SASL goes beside the plain one:
     /// the readiness check and the tests' own tools use that.
     pub extra_properties: Vec<(String, String)>,
+    /// Users that may log in to SASL listeners with SCRAM-SHA-512: name and password.
+    pub scram_users: Vec<(String, String)>,
     /// Further listeners: name, security protocol and port ([`super::free_port`]).
     pub extra_listeners: Vec<(String, String, u16)>,
 }
@@ -38,6 +40,7 @@ impl Default for KafkaOptions {
         Self {
             java_args: java_args.map(str::to_owned).to_vec(),
             extra_properties: Vec::new(),
+            scram_users: Vec::new(),
             extra_listeners: Vec::new(),
         }
     }
@@ -238,6 +241,9 @@ impl Kafka {
         command
             .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config"])
             .arg(self.properties());
+        for (name, password) in &self.options.scram_users {
+            command.args(["--add-scram", &format!("SCRAM-SHA-512=[name={name},password={password}]")]);
+        }
         let mut process = Process::start("Kafka's StorageTool", command, &self.log(), None, Ownership::Owned)?;
         let status = process.wait(FORMAT_DEADLINE).await?;
         ensure!(

@@ -1,0 +1,219 @@
+//! The real worker on servers of its own that fail in every way: what it says, what it keeps, and that it goes on by itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use e2e::eventually::eventually;
+use e2e::load::{PATIENCE, bad, stored, tool_uses, until_committed, until_stored};
+use e2e::servers::{Kafka, KafkaOptions, ReplicaSet, ReplicaSetOptions};
+use e2e::topic;
+use e2e::world::{Running, World};
+use mongodb::Client;
+
+const DELAY: &str = "devtoolkit_ingest_seconds_without_progress";
+const RETRIES: &str = "devtoolkit_ingest_insert_retries_total";
+
+async fn servers(mongodb: ReplicaSetOptions) -> (ReplicaSet, Kafka) {
+    tokio::try_join!(ReplicaSet::start(mongodb), Kafka::start(KafkaOptions::default())).unwrap()
+}
+
+async fn until_ready(worker: &Running) {
+    eventually(PATIENCE, "readiness", async || {
+        worker.get("/healthz/ready").await.starts_with("HTTP/1.1 200").then_some(())
+    })
+    .await;
+}
+
+async fn until_not_ready(worker: &Running, reason: &str) {
+    eventually(PATIENCE, reason, async || {
+        let answer = worker.get("/healthz/ready").await;
+        (answer.starts_with("HTTP/1.1 503") && answer.contains(reason)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn readiness_and_the_alarm_for_no_progress_tell_the_truth_of_both_servers() {
+    let (mut mongodb, mut kafka) = servers(ReplicaSetOptions::default()).await;
+    let world = World::on("truth", &mongodb.uri(), &kafka.brokers()).await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    world.produce(&tool_uses(0, 1_000)).await;
+    until_stored(&world, 1_000).await;
+    until_ready(&worker).await;
+
+    mongodb.member(0).kill().unwrap();
+    world.produce(&tool_uses(1_000, 1_000)).await;
+    until_not_ready(&worker, "MongoDB: does not take documents").await;
+    eventually(PATIENCE, "an alarm", async || worker.metric(DELAY).await.filter(|seconds| *seconds > 5.0)).await;
+    mongodb.member(0).start().await.unwrap();
+    until_stored(&world, 2_000).await;
+    until_ready(&worker).await;
+    eventually(PATIENCE, "the alarm's end", async || worker.metric(DELAY).await.filter(|seconds| *seconds < 5.0)).await;
+
+    kafka.kill().unwrap();
+    until_not_ready(&worker, "Kafka: no broker is connected").await;
+    kafka.restart().await.unwrap();
+    world.produce(&tool_uses(2_000, 1_000)).await;
+    until_stored(&world, 3_000).await;
+    until_ready(&worker).await;
+    worker.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn a_failover_in_a_three_member_set_is_passed_over() {
+    let (mut mongodb, kafka) = servers(ReplicaSetOptions { members: 3, ..ReplicaSetOptions::default() }).await;
+    let world = World::on("failover", &mongodb.uri(), &kafka.brokers()).await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    for round in 0..3 {
+        world.produce(&tool_uses(round * 10_000, 5_000)).await;
+        let primary = mongodb.wait_for_primary().await.unwrap();
+        mongodb.member(primary).kill().unwrap();
+        world.produce(&tool_uses(round * 10_000 + 5_000, 5_000)).await;
+        until_stored(&world, (round + 1) * 10_000).await;
+        mongodb.member(primary).start().await.unwrap();
+    }
+    until_committed(&world).await;
+    assert!(world.read_topic(&world.dead_letter_topic()).await.is_empty(), "a good event was dead-lettered");
+    worker.stop(Duration::from_secs(10)).await;
+}
+
+/// Errors that a healthy mongod cannot be made to show are forced with its own fail points.
+#[tokio::test]
+async fn a_full_disk_a_lost_majority_and_a_slow_server_are_waited_out() {
+    let test_commands = vec!["--setParameter".to_owned(), "enableTestCommands=1".to_owned()];
+    let (mut mongodb, kafka) =
+        servers(ReplicaSetOptions { extra_args: test_commands, ..ReplicaSetOptions::default() }).await;
+    let world = World::on("server-errors", &mongodb.uri(), &kafka.brokers()).await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    let address = mongodb.member(0).address();
+    let server = Client::with_uri_str(format!("mongodb://{address}/?directConnection=true")).await.unwrap();
+    let faults = [
+        ("OutOfDiskSpace", doc! { "errorCode": 14_031 }),
+        ("NotWritablePrimary", doc! { "errorCode": 10_107 }),
+        ("a connection that breaks", doc! { "closeConnection": true }),
+        (
+            "the write concern",
+            doc! { "writeConcernError": { "code": 64, "codeName": "WriteConcernFailed", "errmsg": "waiting for replication timed out" } },
+        ),
+        ("a slow answer", doc! { "blockConnection": true, "blockTimeMS": 3_000 }),
+    ];
+    let mut sent = 0;
+    for (name, fault) in faults {
+        let retries = worker.metric(RETRIES).await.unwrap_or(0.0);
+        let mut data = doc! { "failCommands": ["insert"], "appName": "devtoolkit-analytics" };
+        data.extend(fault);
+        let fail_point = doc! { "configureFailPoint": "failCommand", "mode": { "times": 3 }, "data": data };
+        server.database("admin").run_command(fail_point).await.unwrap();
+        world.produce(&tool_uses(sent, 5_000)).await;
+        sent += 5_000;
+        until_stored(&world, sent).await;
+        if name != "a slow answer" {
+            eventually(PATIENCE, name, async || worker.metric(RETRIES).await.filter(|now| *now > retries)).await;
+        }
+    }
+    until_committed(&world).await;
+    assert!(
+        world.read_topic(&world.dead_letter_topic()).await.is_empty(),
+        "the server's trouble was taken for an event's"
+    );
+    worker.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn nothing_is_committed_past_a_dead_letter_that_is_not_taken() {
+    let world = World::new("dead-letters-down").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    until_ready(&worker).await;
+    let letters = world.dead_letter_topic();
+    topic::delete(world.brokers(), &[&letters]).await.unwrap();
+    let mut messages = tool_uses(0, 1_000);
+    messages.push(bad(0));
+    world.produce(&messages).await;
+    until_stored(&world, 1_000).await;
+    eventually(PATIENCE, "tries", async || {
+        worker.metric("devtoolkit_ingest_dead_letter_retries_total").await.filter(|tries| *tries > 0.0)
+    })
+    .await;
+    let is_behind = world.progress().await.iter().any(|(committed, end)| committed.unwrap_or(0) < *end);
+    assert!(is_behind, "committed past a message that is nowhere");
+    topic::create(world.brokers(), &[(&letters, 4)]).await.unwrap();
+    until_committed(&world).await;
+    assert_eq!(world.read_topic(&letters).await.len(), 1);
+    worker.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_was_stopped_past_its_session_commits_and_doubles_nothing() {
+    let world = World::new("session-lost").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut first = world.spawn("ingest", &["run"]);
+    world.produce(&tool_uses(0, 20_000)).await;
+    eventually(PATIENCE, "first documents", async || (stored(&world).await > 0).then_some(())).await;
+    first.process.pause().unwrap();
+    let mut second = world.spawn("ingest", &["run"]);
+    // The group waits 10 s for the stopped one, then the other stores everything.
+    world.produce(&tool_uses(20_000, 20_000)).await;
+    until_stored(&world, 40_000).await;
+    first.process.resume().unwrap();
+    world.produce(&tool_uses(40_000, 5_000)).await;
+    until_stored(&world, 45_000).await;
+    until_committed(&world).await;
+    for worker in [&mut first, &mut second] {
+        worker.stop(Duration::from_secs(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_eager_group_shares_and_takes_over_as_well() {
+    let world = World::new("eager").await.with_env("KAFKA__PARTITION_ASSIGNMENT_STRATEGY", "range");
+    world.run_ok("admin", &["migrate"]).await;
+    let mut workers = vec![world.spawn("ingest", &["run"])];
+    let mut sent = 0;
+    for _ in 0..2 {
+        world.produce(&tool_uses(sent, 10_000)).await;
+        sent += 10_000;
+        workers.push(world.spawn("ingest", &["run"]));
+        let newest = workers.last().unwrap();
+        eventually(PATIENCE, "a rebalance", async || newest.stderr().contains("assigned partitions=[").then_some(()))
+            .await;
+    }
+    for mut worker in workers.drain(..2) {
+        worker.stop(Duration::from_secs(15)).await;
+        world.produce(&tool_uses(sent, 10_000)).await;
+        sent += 10_000;
+    }
+    until_stored(&world, sent).await;
+    until_committed(&world).await;
+    workers[0].stop(Duration::from_secs(10)).await;
+}
+
+/// MongoDB's own hash of the collections, in the order of `_id`.
+async fn content_hash(world: &World) -> Document {
+    let hash = world
+        .db()
+        .run_command(doc! { "dbHash": 1, "collections": ["usage_analytics", "activity_logs", "health_checks"] });
+    hash.await.unwrap().get_document("collections").unwrap().clone()
+}
+
+#[tokio::test]
+async fn the_topic_replayed_three_times_leaves_the_same_content() {
+    let world = World::new("replay").await;
+    world.run_ok("admin", &["migrate"]).await;
+    world.produce(&tool_uses(0, 20_000)).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    let before = content_hash(&world).await;
+    assert!(before.contains_key("usage_analytics"), "{before}");
+    for replay in 1..=3 {
+        let mut command = world.command("ingest");
+        command.args(["run", "--until-caught-up"]);
+        command.env("DEVTOOLKIT__KAFKA__GROUP_ID", format!("{}-replay-{replay}", world.group()));
+        let finished = world.finish("ingest", command).await;
+        assert!(finished.stdout.contains("0 documents stored, 20000 stored before, 0 dead letters"), "{finished:?}");
+        assert_eq!(content_hash(&world).await, before, "replay {replay}");
+    }
+}
