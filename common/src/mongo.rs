@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use bson::doc;
-use mongodb::error::ErrorKind;
+use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ClientOptions, Credential, Tls, TlsOptions};
 use mongodb::{Client, Database};
 use secrecy::ExposeSecret;
@@ -55,6 +55,16 @@ async fn client_options(settings: &Mongodb) -> anyhow::Result<ClientOptions> {
         options.tls = Some(Tls::Enabled(TlsOptions::builder().ca_file_path(settings.ca_file.clone()).build()));
     }
     Ok(options)
+}
+
+/// Why an operation failed, in one line: the driver adds the state of every server of the set, which is the same in each line
+/// of an outage's log.
+pub fn reason(error: &Error) -> String {
+    let whole = error.kind.to_string();
+    match whole.split_once(". Topology:") {
+        Some((reason, _)) => reason.to_owned(),
+        None => whole,
+    }
 }
 
 /// The hosts of the connection string, without its credentials.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 use common::documents::system_configuration;
-use common::settings;
+use common::{mongo, settings};
+use futures::TryStreamExt;
 use mongodb::Database;
 use tokio::sync::watch;
 
@@ -33,14 +34,19 @@ pub async fn follow(database: Database, settings: settings::Ingest, rates: watch
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
+        let documents = match read(&database, &settings.environment).await {
+            Ok(documents) => documents,
+            Err(error) => {
+                tracing::warn!(reason = mongo::reason(&error), "the live limits were not read; the last ones stay");
+                continue;
+            }
+        };
         let mut wanted = *rates.borrow();
-        // While MongoDB is away, what was in force stays in force.
-        let look_up = |key| look_up(&database, &settings.environment, key);
-        match look_up(EVENTS_PER_SECOND).await {
+        match find(&documents, EVENTS_PER_SECOND) {
             Ok(found) => wanted.events_per_second = found.unwrap_or(configured.events_per_second),
             Err(problem) => report(EVENTS_PER_SECOND, &problem),
         }
-        match look_up(TOOL_EVENTS_PER_MINUTE).await {
+        match find(&documents, TOOL_EVENTS_PER_MINUTE) {
             Ok(found) => wanted.tool_events_per_minute = found.unwrap_or(configured.tool_events_per_minute),
             Err(problem) => report(TOOL_EVENTS_PER_MINUTE, &problem),
         }
@@ -51,12 +57,16 @@ pub async fn follow(database: Database, settings: settings::Ingest, rates: watch
     }
 }
 
-/// The limit that the collection holds for this environment; `None` when it holds none.
-async fn look_up(database: &Database, environment: &str, key: &str) -> Result<Option<Option<NonZeroU32>>, String> {
-    let filter = doc! { "key": key, "isActive": true, "environment": { "$in": [environment, "all"] } };
-    let collection = database.collection::<Document>(system_configuration::COLLECTION);
-    let found = collection.find_one(filter).await.map_err(|error| error.kind.to_string())?;
-    found.map(|document| limit(&document)).transpose()
+async fn read(database: &Database, environment: &str) -> Result<Vec<Document>, mongodb::error::Error> {
+    let keys = [EVENTS_PER_SECOND, TOOL_EVENTS_PER_MINUTE];
+    let filter = doc! { "key": { "$in": keys }, "isActive": true, "environment": { "$in": [environment, "all"] } };
+    database.collection(system_configuration::COLLECTION).find(filter).await?.try_collect().await
+}
+
+/// The limit of a key; `None` when there is no document of it.
+fn find(documents: &[Document], key: &str) -> Result<Option<Option<NonZeroU32>>, String> {
+    let document = documents.iter().find(|document| document.get_str("key").is_ok_and(|found| found == key));
+    document.map(limit).transpose()
 }
 
 /// The limit in a configuration document; 0 is none.

@@ -9,6 +9,7 @@ use bson::oid::ObjectId;
 use bson::{Document, doc};
 use common::documents::tool;
 use common::event::{Data, Event};
+use common::mongo;
 use futures::TryStreamExt;
 use mongodb::Database;
 use tokio::sync::watch;
@@ -33,7 +34,9 @@ pub async fn follow(database: Database, slugs: watch::Sender<Arc<Slugs>>) {
             Ok(read) => {
                 slugs.send_replace(Arc::new(read));
             }
-            Err(error) => tracing::warn!(error = %error.kind, "the tools' names were not read; the last ones stay"),
+            Err(error) => {
+                tracing::warn!(reason = mongo::reason(&error), "the tools' names were not read; the last ones stay");
+            }
         }
     }
 }

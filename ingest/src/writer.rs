@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf};
-use common::settings;
 use common::telemetry::Readiness;
+use common::{mongo, settings};
 use mongodb::Database;
 use mongodb::error::Error;
 
@@ -168,7 +168,7 @@ const DUPLICATE_KEY: i32 = 11_000;
 fn classify(reply: Result<Document, Error>) -> Outcome {
     let reply = match reply {
         Ok(reply) => reply,
-        Err(error) => return Outcome::Retry(error.kind.to_string()),
+        Err(error) => return Outcome::Retry(mongo::reason(&error)),
     };
     if let Ok(error) = reply.get_document("writeConcernError") {
         return Outcome::Retry(format!(
