@@ -1,6 +1,6 @@
 //! Creating, filling, reading and deleting Kafka topics, for tests: whole, simple, and blocking where librdkafka blocks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use futures::future::try_join_all;
@@ -199,6 +199,22 @@ fn partitions(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<Vec<i32>> 
     Ok(partitions)
 }
 
+/// A group that is asked for the first time has no coordinator for a moment.
+fn committed_offsets(consumer: &BaseConsumer, asked: &TopicPartitionList) -> anyhow::Result<TopicPartitionList> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match consumer.committed_offsets(asked.clone(), TIMEOUT) {
+            Ok(committed) => return Ok(committed),
+            Err(KafkaError::MetadataFetch(
+                RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::CoordinatorLoadInProgress,
+            )) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(100)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// What a group has still to read: for each partition the committed offset (`None` where nothing was committed) and the end.
 ///
 /// # Errors
@@ -213,7 +229,7 @@ pub async fn progress(brokers: &str, topic: &str, group: &str) -> anyhow::Result
         for partition in partitions(&consumer, &topic)? {
             asked.add_partition(&topic, partition);
         }
-        let committed = consumer.committed_offsets(asked, TIMEOUT)?;
+        let committed = committed_offsets(&consumer, &asked)?;
         committed
             .elements()
             .iter()
