@@ -7,9 +7,9 @@
 
 pub mod exact;
 pub mod presence;
+pub mod totals;
 pub mod visits;
 
-use std::cmp::Reverse;
 use std::hash::Hash;
 
 use bson::oid::ObjectId;
@@ -18,15 +18,16 @@ use common::documents::activity_log::Action;
 use common::documents::rollup_day::Inputs;
 use rustc_hash::FxHashMap;
 
-use exact::{Mean, ratio};
+use exact::Mean;
 use presence::{LINGER, Presence};
+use totals::Sums;
 use visits::{Session, Visit};
+
+pub use totals::Totals;
 
 /// Times further than this from the start of the day are taken as this far, so that no sum of times overflows:
 /// 36 million years, milliseconds.
-const FARTHEST: i64 = 1 << 60;
-
-const MINUTE: u128 = 60 * 1000;
+pub const FARTHEST: i64 = 1 << 60;
 
 /// One document of `usage_analytics`, as far as the day's numbers need it. Times are milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,37 +96,6 @@ struct Tool {
 struct User {
     used_a_tool: bool,
     presence: Presence,
-}
-
-/// What a finished fold says about its day, without what other collections have to add.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Totals {
-    /// Documents folded.
-    pub inputs: Inputs,
-    /// Distinct users.
-    pub active_users: u64,
-    /// Distinct users of tools.
-    pub tool_users: u64,
-    /// Tool uses.
-    pub tool_uses: u64,
-    /// Every used tool with its uses, the most used first, equally used ones by rising id.
-    pub tools_by_use: Vec<(ObjectId, u64)>,
-    /// Mean length of the visits made of tool use alone, minutes.
-    pub tool_visit_minutes: Option<f64>,
-    /// Mean response time, milliseconds.
-    pub response_time: Option<f64>,
-    /// Failed tool uses / tool uses.
-    pub error_rate: Option<f64>,
-    /// 100 x healthy checks / checks.
-    pub uptime: Option<f64>,
-    /// The largest number of users present at one instant.
-    pub peak_users: u64,
-    /// Page views.
-    pub page_views: u64,
-    /// Of the visits with a page view, those with exactly one and no tool use.
-    pub bounce_rate: Option<f64>,
-    /// Mean length of all visits, minutes.
-    pub visit_minutes: Option<f64>,
 }
 
 impl Fold {
@@ -216,36 +186,28 @@ impl Fold {
 
     /// What the fold says about its day.
     pub fn totals(&self) -> Totals {
-        let mut all_tools = Tool::default();
-        self.tools.values().for_each(|tool| all_tools.merge(tool.clone()));
-        let mut visits = VisitSums::default();
-        let mut tool_visits = VisitSums::default();
-        for session in self.sessions.values() {
-            session.visits().for_each(|visit| visits.add(&visit));
-            session.tool_visits().for_each(|visit| tool_visits.add(&visit));
-        }
-        Totals {
+        let mut sums = Sums {
             inputs: self.inputs,
             active_users: self.users.len() as u64,
             tool_users: self.users.values().filter(|user| user.used_a_tool).count() as u64,
-            tool_uses: all_tools.uses,
-            tools_by_use: self.tools_by_use(),
-            tool_visit_minutes: tool_visits.mean_minutes(),
-            response_time: all_tools.response_time.value(),
-            error_rate: ratio(all_tools.failures.into(), all_tools.uses.into()),
-            uptime: ratio(100 * u128::from(all_tools.healthy_checks), all_tools.checks.into()),
             peak_users: presence::peak(self.users.values().map(|user| &user.presence)),
             page_views: self.page_views,
-            bounce_rate: ratio(visits.bounces.into(), visits.with_page_view.into()),
-            visit_minutes: visits.mean_minutes(),
+            ..Sums::default()
+        };
+        for (id, tool) in &self.tools {
+            if tool.uses > 0 {
+                sums.tools_by_use.push((*id, tool.uses));
+            }
+            sums.failures += tool.failures;
+            sums.response_time.merge(tool.response_time);
+            sums.checks += tool.checks;
+            sums.healthy_checks += tool.healthy_checks;
         }
-    }
-
-    fn tools_by_use(&self) -> Vec<(ObjectId, u64)> {
-        let mut tools: Vec<_> =
-            self.tools.iter().filter(|(_, tool)| tool.uses > 0).map(|(id, tool)| (*id, tool.uses)).collect();
-        tools.sort_unstable_by_key(|(id, uses)| (Reverse(*uses), *id));
-        tools
+        for session in self.sessions.values() {
+            session.visits().for_each(|visit| sums.visits.add(&visit));
+            session.tool_visits().for_each(|visit| sums.tool_visits.add(&visit));
+        }
+        sums.totals()
     }
 
     fn since_midnight(&self, millis: i64) -> i64 {
@@ -284,28 +246,6 @@ impl User {
     fn merge(&mut self, other: Self) {
         self.used_a_tool |= other.used_a_tool;
         self.presence.merge(other.presence);
-    }
-}
-
-/// Sums over visits.
-#[derive(Default)]
-struct VisitSums {
-    count: u64,
-    millis: u128,
-    with_page_view: u64,
-    bounces: u64,
-}
-
-impl VisitSums {
-    fn add(&mut self, visit: &Visit) {
-        self.count += 1;
-        self.millis += u128::from(visit.duration());
-        self.with_page_view += u64::from(visit.page_views > 0);
-        self.bounces += u64::from(visit.is_bounce());
-    }
-
-    fn mean_minutes(&self) -> Option<f64> {
-        ratio(self.millis, u128::from(self.count) * MINUTE)
     }
 }
 

@@ -4,6 +4,8 @@
 //! `usage_analytics`, `activity_logs` and `health_checks`; [`fold`] takes it into the day's state; [`daily`] makes the
 //! document of that state and of what [`lookup`] finds in `users` and `tools`; [`publish`] writes it in one piece.
 //!
+//! [`pushdown`] lets MongoDB compute what scan and fold do.
+//!
 //! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`status`] and [`show`] are for people.
 
 pub mod daily;
@@ -11,6 +13,7 @@ pub mod fold;
 pub mod lookup;
 pub mod metrics;
 pub mod publish;
+pub mod pushdown;
 pub mod retry;
 pub mod rollup;
 pub mod scan;

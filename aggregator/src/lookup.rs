@@ -109,7 +109,8 @@ async fn returning_streamed(database: &Database, day: Day, fold: &Fold) -> anyho
     Ok(returning)
 }
 
-fn created_before(day: Day) -> Document {
+/// The filter for the users created before `day` began.
+pub fn created_before(day: Day) -> Document {
     doc! { "metadata.createdAt": { "$lt": DateTime::from_chrono(day.start()) } }
 }
 

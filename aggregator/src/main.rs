@@ -7,6 +7,7 @@ use anyhow::bail;
 use chrono::Utc;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use common::day::Day;
+use common::documents::system_analytics::Engine;
 use common::program::{self, Common, WrongUsage};
 use common::settings::Settings;
 use common::telemetry::Readiness;
@@ -66,15 +67,26 @@ struct Run {
     /// Last day of the range
     #[arg(long, value_name = "DAY", requires = "from")]
     to: Option<Day>,
-    /// What computes the numbers
-    #[arg(long, value_enum, default_value_t = Engine::Scan)]
-    engine: Engine,
+    /// What computes the numbers; without it, the setting aggregator.engine decides
+    #[arg(long, value_enum)]
+    engine: Option<EngineName>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Engine {
+enum EngineName {
     /// Streams the events out of MongoDB and folds them here
     Scan,
+    /// Lets MongoDB's aggregation pipelines do the work
+    Pushdown,
+}
+
+impl From<EngineName> for Engine {
+    fn from(name: EngineName) -> Self {
+        match name {
+            EngineName::Scan => Self::Scan,
+            EngineName::Pushdown => Self::Pushdown,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -92,9 +104,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: &Settings, options: &Run) -> anyhow::Result<()> {
-    let Engine::Scan = options.engine;
     let days = options.days()?;
-    let rollup = rollup(settings).await?;
+    let mut rollup = rollup(settings).await?;
+    if let Some(engine) = options.engine {
+        rollup.engine = engine.into();
+    }
     if let [day] = days[..] {
         println!("{}", summary(&rollup.day(day).await?));
         return Ok(());
@@ -185,7 +199,7 @@ impl Run {
 
 async fn rollup(settings: &Settings) -> anyhow::Result<Rollup> {
     let database = mongo::connect(&settings.mongodb).await?;
-    Ok(Rollup { database, readers: settings.aggregator.scan_readers })
+    Ok(Rollup { database, engine: settings.aggregator.engine, readers: settings.aggregator.scan_readers })
 }
 
 fn summary(rolled: &Rolled) -> String {

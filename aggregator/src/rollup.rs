@@ -12,13 +12,15 @@ use mongodb::Database;
 
 use crate::daily::{self, Ingredients};
 use crate::retry::passing_faults;
-use crate::{lookup, metrics, publish, scan};
+use crate::{lookup, metrics, publish, pushdown, scan};
 
 /// How days are rolled up.
 #[derive(Clone, Debug)]
 pub struct Rollup {
     /// Where the events are and the documents go.
     pub database: Database,
+    /// What computes the numbers.
+    pub engine: Engine,
     /// Slices of a day that are read at the same time.
     pub readers: usize,
 }
@@ -55,7 +57,7 @@ impl Rollup {
 
     async fn compute_and_publish(&self, day: Day) -> anyhow::Result<Rolled> {
         let started = Instant::now();
-        let document = passing_faults(|| self.compute(day)).await?;
+        let document = passing_faults(|| self.compute(day, self.engine)).await?;
         let inputs = document.rollup.as_ref().map(|rollup| rollup.inputs).unwrap_or_default();
         passing_faults(|| publish::document(&self.database, &document)).await.context("writing the daily document")?;
         passing_faults(|| publish::trends_of_the_day_after(&self.database, &document))
@@ -68,14 +70,23 @@ impl Rollup {
         Ok(Rolled { day, inputs, took })
     }
 
-    async fn compute(&self, day: Day) -> anyhow::Result<SystemAnalytics> {
+    /// The document that `engine` makes of `day`, without writing anything.
+    ///
+    /// # Errors
+    /// MongoDB fails.
+    pub async fn compute(&self, day: Day, engine: Engine) -> anyhow::Result<SystemAnalytics> {
         let database = &self.database;
-        let fold = scan::scan(database, day, self.readers).await.context("reading the events")?;
-        let totals = fold.totals();
         let users = lookup::user_counts(database, day).await?;
-        let returning_users = lookup::returning_users(database, day, &fold, users.total)
-            .await
-            .context("finding out which active users were there before")?;
+        let (totals, returning_users) = match engine {
+            Engine::Scan => {
+                let fold = scan::scan(database, day, self.readers).await.context("reading the events")?;
+                let returning = lookup::returning_users(database, day, &fold, users.total)
+                    .await
+                    .context("finding out which active users were there before")?;
+                (fold.totals(), returning)
+            }
+            Engine::Pushdown => pushdown::count(database, day).await?,
+        };
         let most_used: Vec<ObjectId> = daily::most_used(&totals.tools_by_use).map(|(tool, _)| tool).collect();
         let tool_names = lookup::tool_names(database, &most_used).await?;
         let yesterday = lookup::daily_document(database, day.previous()).await?;
@@ -83,7 +94,7 @@ impl Rollup {
         Ok(daily::document(&Ingredients {
             day,
             totals: &totals,
-            engine: Engine::Scan,
+            engine,
             users,
             returning_users,
             tool_names: &tool_names,

@@ -8,6 +8,8 @@ use figment::providers::{Env, Format, Toml};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::documents::system_analytics::Engine;
+
 /// Where settings are read from when `--config` names no other file; it may be absent.
 pub const DEFAULT_FILE: &str = "config/analytics.toml";
 
@@ -169,13 +171,15 @@ impl Default for Ingest {
 pub struct Aggregator {
     /// When `aggregator serve` rolls up the day before: a cron expression of five fields, in UTC.
     pub schedule: String,
+    /// What computes a day: `scan` or `pushdown`. Both give the same numbers.
+    pub engine: Engine,
     /// Slices of a day that are read at the same time, 1 to 64.
     pub scan_readers: usize,
 }
 
 impl Default for Aggregator {
     fn default() -> Self {
-        Self { schedule: "10 0 * * *".into(), scan_readers: 4 }
+        Self { schedule: "10 0 * * *".into(), engine: Engine::Scan, scan_readers: 4 }
     }
 }
 
