@@ -4,7 +4,7 @@
 //! `usage_analytics`, `activity_logs` and `health_checks`; [`fold`] takes it into the day's state; [`daily`] makes the
 //! document of that state and of what [`lookup`] finds in `users` and `tools`; [`publish`] writes it in one piece.
 //!
-//! [`pushdown`] lets MongoDB compute what scan and fold do.
+//! [`pushdown`] lets MongoDB compute what scan and fold do, and [`verify`] holds both to each other.
 //!
 //! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`status`] and [`show`] are for people.
 
@@ -22,3 +22,4 @@ pub mod serve;
 pub mod show;
 pub mod status;
 pub mod table;
+pub mod verify;

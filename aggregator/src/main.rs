@@ -16,7 +16,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use aggregator::rollup::{Rolled, Rollup};
 use aggregator::schedule::{self, Schedule};
-use aggregator::{lookup, metrics, retry, serve, show, status};
+use aggregator::{lookup, metrics, retry, serve, show, status, verify};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -54,10 +54,27 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Computes days with both engines and compares these and the stored documents, field by field; writes nothing
+    Verify {
+        #[command(flatten)]
+        days: Days,
+        /// Every day and difference, as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Args)]
 struct Run {
+    #[command(flatten)]
+    days: Days,
+    /// What computes the numbers; without it, the setting aggregator.engine decides
+    #[arg(long, value_enum)]
+    engine: Option<EngineName>,
+}
+
+#[derive(Args)]
+struct Days {
     /// The day, YYYY-MM-DD, in UTC
     #[arg(long, value_name = "DAY", conflicts_with_all = ["from", "to"])]
     date: Option<Day>,
@@ -67,9 +84,6 @@ struct Run {
     /// Last day of the range
     #[arg(long, value_name = "DAY", requires = "from")]
     to: Option<Day>,
-    /// What computes the numbers; without it, the setting aggregator.engine decides
-    #[arg(long, value_enum)]
-    engine: Option<EngineName>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -99,12 +113,13 @@ fn main() -> ExitCode {
             Command::Serve => serve(&settings).await,
             Command::Status { last } => status(&settings, last).await,
             Command::Show { date, json } => show(&settings, date, json).await,
+            Command::Verify { days, json } => verify(&settings, &days, json).await,
         }
     })
 }
 
 async fn run(settings: &Settings, options: &Run) -> anyhow::Result<()> {
-    let days = options.days()?;
+    let days = options.days.list()?;
     let mut rollup = rollup(settings).await?;
     if let Some(engine) = options.engine {
         rollup.engine = engine.into();
@@ -178,9 +193,32 @@ async fn show(settings: &Settings, day: Day, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Run {
+async fn verify(settings: &Settings, days: &Days, json: bool) -> anyhow::Result<()> {
+    let days = days.list()?;
+    let rollup = rollup(settings).await?;
+    let mut verified = Vec::new();
+    for day in days {
+        let day = retry::passing_faults(|| verify::day(&rollup, day)).await?;
+        if !json {
+            println!("{}", verify::summary(&day));
+        }
+        verified.push(day);
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&verified)?);
+    } else if let Some(table) = verify::table(&verified) {
+        println!("{table}");
+    }
+    let wrong = verified.iter().filter(|day| !day.is_right()).count();
+    if wrong > 0 {
+        bail!("{wrong} of {} days are not as they should be", verified.len());
+    }
+    Ok(())
+}
+
+impl Days {
     /// Oldest first, so that each day finds its yesterday.
-    fn days(&self) -> Result<Vec<Day>, WrongUsage> {
+    fn list(&self) -> Result<Vec<Day>, WrongUsage> {
         let (Some(from), Some(to)) = (self.date.or(self.from), self.date.or(self.to)) else {
             return Err(WrongUsage("name a day with --date, or a range with --from and --to".into()));
         };
