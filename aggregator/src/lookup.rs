@@ -73,7 +73,7 @@ pub async fn user_counts(database: &Database, day: Day) -> anyhow::Result<UserCo
 /// # Errors
 /// MongoDB fails.
 pub async fn returning_users(database: &Database, day: Day, fold: &Fold, total: i64) -> anyhow::Result<u64> {
-    let active = fold.active_users().len() as u64;
+    let active = fold.active_user_count() as u64;
     if active.saturating_mul(STREAMED_PER_LOOKED_UP) < total.unsigned_abs() {
         returning_looked_up(database, day, fold).await
     } else {

@@ -15,6 +15,7 @@ use common::{mongo, shutdown, telemetry};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use aggregator::rollup::{Rolled, Rollup};
+use aggregator::scan::Limits;
 use aggregator::schedule::{self, Schedule};
 use aggregator::{lookup, metrics, retry, serve, show, status, verify};
 
@@ -237,7 +238,11 @@ impl Days {
 
 async fn rollup(settings: &Settings) -> anyhow::Result<Rollup> {
     let database = mongo::connect(&settings.mongodb).await?;
-    Ok(Rollup { database, engine: settings.aggregator.engine, readers: settings.aggregator.scan_readers })
+    let limits = Limits {
+        readers: settings.aggregator.scan_readers,
+        memory: settings.aggregator.scan_memory_mib.saturating_mul(1024 * 1024),
+    };
+    Ok(Rollup { database, engine: settings.aggregator.engine, limits })
 }
 
 fn summary(rolled: &Rolled) -> String {

@@ -12,6 +12,7 @@ use mongodb::Database;
 
 use crate::daily::{self, Ingredients};
 use crate::retry::passing_faults;
+use crate::scan::Limits;
 use crate::{lookup, metrics, publish, pushdown, scan};
 
 /// How days are rolled up.
@@ -21,8 +22,8 @@ pub struct Rollup {
     pub database: Database,
     /// What computes the numbers.
     pub engine: Engine,
-    /// Slices of a day that are read at the same time.
-    pub readers: usize,
+    /// What the scan engine may take.
+    pub limits: Limits,
 }
 
 /// A day that was rolled up.
@@ -78,13 +79,7 @@ impl Rollup {
         let database = &self.database;
         let users = lookup::user_counts(database, day).await?;
         let (totals, returning_users) = match engine {
-            Engine::Scan => {
-                let fold = scan::scan(database, day, self.readers).await.context("reading the events")?;
-                let returning = lookup::returning_users(database, day, &fold, users.total)
-                    .await
-                    .context("finding out which active users were there before")?;
-                (fold.totals(), returning)
-            }
+            Engine::Scan => scan::count(database, day, self.limits, users.total).await?,
             Engine::Pushdown => pushdown::count(database, day).await?,
         };
         let most_used: Vec<ObjectId> = daily::most_used(&totals.tools_by_use).map(|(tool, _)| tool).collect();

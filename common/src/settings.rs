@@ -175,11 +175,13 @@ pub struct Aggregator {
     pub engine: Engine,
     /// Slices of a day that are read at the same time, 1 to 64.
     pub scan_readers: usize,
+    /// Mebibytes of users and sessions that `scan` holds at a time, 16 to 65536.
+    pub scan_memory_mib: usize,
 }
 
 impl Default for Aggregator {
     fn default() -> Self {
-        Self { schedule: "10 0 * * *".into(), engine: Engine::Scan, scan_readers: 4 }
+        Self { schedule: "10 0 * * *".into(), engine: Engine::Scan, scan_readers: 4, scan_memory_mib: 320 }
     }
 }
 
@@ -282,6 +284,7 @@ impl Settings {
         in_range("ingest.batch_bytes", self.ingest.batch_bytes, 1, 16_000_000)?;
         in_range("ingest.in_flight", self.ingest.in_flight, 1, 64)?;
         in_range("aggregator.scan_readers", self.aggregator.scan_readers, 1, 64)?;
+        in_range("aggregator.scan_memory_mib", self.aggregator.scan_memory_mib, 16, 65_536)?;
         in_range("kafka.partitions", usize::try_from(self.kafka.partitions).unwrap_or(0), 1, 10_000)?;
         for (key, value) in [
             ("kafka.brokers", &self.kafka.brokers),

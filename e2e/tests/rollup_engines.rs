@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use aggregator::fold::Totals;
 use aggregator::fold::exact::LARGEST;
 use aggregator::rollup::Rollup;
-use aggregator::scan::Source;
-use aggregator::{lookup, pushdown, scan};
+use aggregator::scan::{Limits, Source};
+use aggregator::{pushdown, scan};
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Decimal128, Document, RawDocumentBuf, doc};
 use common::day::Day;
@@ -27,6 +27,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestRunner;
 use serde_json::Value;
+
+const LIMITS: Limits = Limits { readers: 2, memory: 64 << 20 };
 
 fn cases() -> u32 {
     std::env::var("ENGINE_CASES").map_or(200, |cases| cases.parse().unwrap())
@@ -67,7 +69,7 @@ fn scan_is_pushdown_is_the_recount() {
     let world = runtime.block_on(World::new("engines-random"));
     let database = world.db().clone();
     runtime.block_on(events::store_people_and_tools(&database, &generated::users(), &generated::tools()));
-    let rollup = Rollup { database: database.clone(), engine: Engine::Scan, readers: 2 };
+    let rollup = Rollup { database: database.clone(), engine: Engine::Scan, limits: LIMITS };
     hold(cases(), &generated::events(), |events| {
         let mut documents: BTreeMap<Source, Vec<RawDocumentBuf>> = BTreeMap::new();
         for stored in generated::stored(&events) {
@@ -181,9 +183,8 @@ fn change(document: &mut Document, field: &str, value: Option<Bson>) {
 }
 
 async fn both(database: &Database, day: Day) -> [(Totals, u64); 2] {
-    let fold = scan::scan(database, day, 2).await.unwrap();
-    let returning = lookup::returning_users(database, day, &fold, 0).await.unwrap();
-    [(fold.totals(), returning), pushdown::count(database, day).await.unwrap()]
+    let scan = scan::count(database, day, LIMITS, 0).await.unwrap();
+    [scan, pushdown::count(database, day).await.unwrap()]
 }
 
 #[test]
@@ -207,6 +208,20 @@ fn engines_agree_on_documents_that_nobody_should_have_written() {
         prop_assert_eq!(scan, pushdown);
         Ok(())
     });
+}
+
+#[tokio::test]
+async fn a_day_that_does_not_fit_into_memory_is_counted_the_same_in_several_passes() {
+    let world = World::new("engines-passes").await;
+    let day = Day::yesterday();
+    events::store_people_and_tools(world.db(), &events::users(day), &events::tools()).await;
+    events::store(world.db(), &events::random(day, 15_000, 5)).await;
+    let count = async |memory| scan::count(world.db(), day, Limits { readers: 3, memory }, 0).await.unwrap();
+    let whole = count(64 << 20).await;
+    assert_eq!(whole.0.active_users, 30);
+    for memory in [20_000, 5_000, 0] {
+        assert_eq!(count(memory).await, whole, "{memory} bytes");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 mod generated;
 
 use aggregator::daily::{self, Ingredients};
-use aggregator::fold::Fold;
+use aggregator::fold::{Fold, Passes, SHARDS};
 use aggregator::lookup::UserCounts;
 use bson::raw::RawDocument;
 use common::documents::system_analytics::{Engine, SystemAnalytics};
@@ -16,8 +16,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn fold<'a>(stored: impl IntoIterator<Item = &'a Stored>) -> Fold {
+    folded_into(Fold::new(day()), stored)
+}
+
+fn folded_into<'a>(mut fold: Fold, stored: impl IntoIterator<Item = &'a Stored>) -> Fold {
     let of_the_day = day().start().timestamp_millis()..day().end().timestamp_millis();
-    let mut fold = Fold::new(day());
     for Stored { source, at, document, .. } in stored {
         if of_the_day.contains(at) {
             source.fold(RawDocument::from_bytes(document).unwrap(), &mut fold).unwrap();
@@ -69,6 +72,7 @@ proptest! {
         slices in prop::collection::vec(0_usize..5, 80),
         merge_order in Just(vec![0_usize, 1, 2, 3, 4]).prop_shuffle(),
         left_to_right in any::<bool>(),
+        cut in 1..SHARDS,
     ) {
         let mut in_order = stored(&events);
         in_order.sort_by_key(|stored| stored.id);
@@ -84,7 +88,19 @@ proptest! {
         } else {
             parts.rfold(nothing, |right, left| left.merged(right))
         };
-        prop_assert_eq!(merged.totals(), whole);
+        prop_assert_eq!(merged.totals(), whole.clone());
+
+        let mut passes = Passes::default();
+        for shards in [0..cut, cut..SHARDS] {
+            passes.add(&folded_into(Fold::of_shards(day(), shards), &stored));
+        }
+        prop_assert_eq!(passes.totals(), whole.clone());
+        let mut halved = fold(&stored);
+        halved.keep(cut);
+        let mut passes = Passes::default();
+        passes.add(&halved);
+        passes.add(&folded_into(Fold::of_shards(day(), cut..SHARDS), &stored));
+        prop_assert_eq!(passes.totals(), whole);
     }
 }
 

@@ -16,6 +16,7 @@ pub const DATE: &str = "2024-01-15";
 pub const MINUTE: i64 = 60_000;
 
 /// What the day's events are stored as: source, id, bytes of the document.
+#[allow(dead_code, reason = "each of the tests that share this uses a part")]
 pub struct Stored {
     pub source: Source,
     pub at: i64,
