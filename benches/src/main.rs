@@ -2,6 +2,7 @@
 
 mod ingest;
 mod process;
+mod rollup;
 mod servers;
 mod table;
 mod validator;
@@ -19,6 +20,8 @@ struct Cli {
 enum Command {
     /// Kafka to MongoDB, against `insert_many` of ready-made documents
     Ingest(ingest::Options),
+    /// A day's roll-up: both engines, against the read alone and against the pipelines that people write
+    Rollup(rollup::Options),
     /// What a validator on usage_analytics would cost
     Validator(validator::Options),
 }
@@ -27,6 +30,7 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ingest(options) => ingest::run(options).await,
+        Command::Rollup(options) => rollup::run(options).await,
         Command::Validator(options) => validator::run(options).await,
     }
 }
