@@ -395,3 +395,43 @@ fn merge_maps<K: Hash + Eq, V>(into: &mut FxHashMap<K, V>, from: FxHashMap<K, V>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_and_sessions_are_as_small_as_promised() {
+        let bytes = [size_of::<(ObjectId, User)>() + 1, size_of::<(ObjectId, Session)>() + 1];
+        assert_eq!(bytes, [57, 41]);
+    }
+
+    #[test]
+    fn what_is_counted_as_held_on_the_heap_comes_back() {
+        let day = Day::parse("2024-01-15").unwrap();
+        let id = |number: u8| Some(ObjectId::from_bytes([number; 12]));
+        let folded = |events: std::ops::Range<i64>| {
+            let mut fold = Fold::new(day);
+            for number in events {
+                let at = day.start().timestamp_millis() + number * 31 * 60_000;
+                let who = id((number % 3) as u8);
+                fold.add_activity(&Activity { user: who, session: who, action: Action::Login, at });
+            }
+            fold
+        };
+        let heap = |fold: &Fold| fold.shards.iter().map(|shard| shard.heap).sum::<usize>();
+        let mut merged = folded(0..20).merged(folded(10..40));
+        let held: usize = merged
+            .shards
+            .iter()
+            .flat_map(|shard| {
+                let of_users = shard.users.values().map(|user| user.presence.heap_bytes());
+                of_users.chain(shard.sessions.values().map(Session::heap_bytes))
+            })
+            .sum();
+        assert_eq!(heap(&merged), held);
+        assert!(held > 0);
+        merged.keep(0);
+        assert_eq!(merged.bytes(), 0);
+    }
+}

@@ -6,6 +6,8 @@
 //! When the folds of all readers grow beyond the memory they may take, half of the users and sessions are let go, and
 //! counted in another pass over the same events: a day of any size is counted in bounded memory, only slower.
 
+pub mod elements;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -14,7 +16,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use bson::oid::ObjectId;
-use bson::raw::{RawBsonRef, RawDocument};
 use bson::{DateTime, Document, RawDocumentBuf, doc};
 use chrono::{TimeDelta, Utc};
 use common::day::Day;
@@ -25,6 +26,7 @@ use mongodb::Database;
 use mongodb::options::ReadConcern;
 use tokio::task::JoinSet;
 
+use self::elements::{Elements, Value};
 use crate::fold::exact::Mean;
 use crate::fold::{Activity, Fold, HealthCheck, Passes, SHARDS, ToolUse, Totals};
 use crate::{lookup, metrics};
@@ -71,11 +73,11 @@ impl Source {
         }
     }
 
-    /// Folds one document, or says why it cannot be read.
+    /// Folds one document's BSON, or says why it cannot be read.
     ///
     /// # Errors
     /// A field that the fold needs is missing or not of its type.
-    pub fn fold(self, document: &RawDocument, fold: &mut Fold) -> Result<(), Unreadable> {
+    pub fn fold(self, document: &[u8], fold: &mut Fold) -> Result<(), Unreadable> {
         match self {
             Self::ToolUses => fold.add_tool_use(&read_tool_use(document)?),
             Self::Activities => fold.add_activity(&read_activity(document)?),
@@ -259,8 +261,8 @@ async fn read_slices(
             .batch()
             .await?;
         while let Some(batch) = batches.try_next().await? {
-            for document in batch.doc_slices()? {
-                let RawBsonRef::Document(document) = document? else { continue };
+            for element in Elements::of(batch.doc_slices()?.as_bytes())? {
+                let (_, Value::Document(document)) = element? else { continue };
                 if let Err(reason) = source.fold(document, &mut fold) {
                     fold.add_unreadable();
                     left_out.add(source, reason);
@@ -296,31 +298,29 @@ impl LeftOut {
     }
 }
 
-fn read_tool_use(document: &RawDocument) -> Result<ToolUse, Unreadable> {
+fn read_tool_use(document: &[u8]) -> Result<ToolUse, Unreadable> {
     let (mut user, mut tool, mut session, mut response_time) = (None, None, None, None);
     let (mut start, mut end, mut success) = (None, None, None);
     for_each(document, |key, value| {
         match key {
-            "userId" => user = optional_id("userId", value)?,
-            "toolId" => tool = optional_id("toolId", value)?,
-            "sessionId" => session = optional_id("sessionId", value)?,
-            "usage" => for_each(sub_document("usage", value)?, |key, value| {
+            b"userId" => user = optional_id("userId", value)?,
+            b"toolId" => tool = optional_id("toolId", value)?,
+            b"sessionId" => session = optional_id("sessionId", value)?,
+            b"usage" => for_each(sub_document("usage", value)?, |key, value| {
                 match key {
-                    "startTime" => start = Some(millis("usage.startTime", value)?),
-                    "endTime" => end = Some(millis("usage.endTime", value)?),
-                    "success" => success = Some(boolean("usage.success", value)?),
+                    b"startTime" => start = Some(millis("usage.startTime", value)?),
+                    b"endTime" => end = Some(millis("usage.endTime", value)?),
+                    b"success" => success = Some(boolean("usage.success", value)?),
                     _ => {}
                 }
                 Ok(())
             })?,
-            "performance" if value != RawBsonRef::Null => {
-                for_each(sub_document("performance", value)?, |key, value| {
-                    if key == "responseTime" {
-                        response_time = optional_duration("performance.responseTime", value)?;
-                    }
-                    Ok(())
-                })?
-            }
+            b"performance" if value != Value::Null => for_each(sub_document("performance", value)?, |key, value| {
+                if key == b"responseTime" {
+                    response_time = optional_duration("performance.responseTime", value)?;
+                }
+                Ok(())
+            })?,
             _ => {}
         }
         Ok(())
@@ -336,14 +336,14 @@ fn read_tool_use(document: &RawDocument) -> Result<ToolUse, Unreadable> {
     })
 }
 
-fn read_activity(document: &RawDocument) -> Result<Activity, Unreadable> {
+fn read_activity(document: &[u8]) -> Result<Activity, Unreadable> {
     let (mut user, mut session, mut action, mut at) = (None, None, None, None);
     for_each(document, |key, value| {
         match key {
-            "userId" => user = optional_id("userId", value)?,
-            "sessionId" => session = optional_id("sessionId", value)?,
-            "action" => action = Some(known_action(value)?),
-            "timestamp" => at = Some(millis("timestamp", value)?),
+            b"userId" => user = optional_id("userId", value)?,
+            b"sessionId" => session = optional_id("sessionId", value)?,
+            b"action" => action = Some(known_action(value)?),
+            b"timestamp" => at = Some(millis("timestamp", value)?),
             _ => {}
         }
         Ok(())
@@ -356,12 +356,12 @@ fn read_activity(document: &RawDocument) -> Result<Activity, Unreadable> {
     })
 }
 
-fn read_health_check(document: &RawDocument) -> Result<HealthCheck, Unreadable> {
+fn read_health_check(document: &[u8]) -> Result<HealthCheck, Unreadable> {
     let (mut tool, mut healthy) = (None, None);
     for_each(document, |key, value| {
         match key {
-            "toolId" => tool = optional_id("toolId", value)?,
-            "healthy" => healthy = Some(boolean("healthy", value)?),
+            b"toolId" => tool = optional_id("toolId", value)?,
+            b"healthy" => healthy = Some(boolean("healthy", value)?),
             _ => {}
         }
         Ok(())
@@ -373,43 +373,45 @@ fn read_health_check(document: &RawDocument) -> Result<HealthCheck, Unreadable> 
 }
 
 fn for_each<'a>(
-    document: &'a RawDocument,
-    mut read: impl FnMut(&'a str, RawBsonRef<'a>) -> Result<(), Unreadable>,
+    document: &'a [u8],
+    mut read: impl FnMut(&'a [u8], Value<'a>) -> Result<(), Unreadable>,
 ) -> Result<(), Unreadable> {
-    for element in document {
-        let (key, value) = element.map_err(|error| Unreadable {
-            field: "the document",
-            found: format!("broken ({error})"),
-            expected: "BSON",
-        })?;
-        read(key.as_str(), value)?;
+    for element in Elements::of(document)? {
+        let (name, value) = element?;
+        read(name, value)?;
     }
     Ok(())
 }
 
+impl From<elements::Broken> for Unreadable {
+    fn from(_: elements::Broken) -> Self {
+        Self { field: "the document", found: "broken".into(), expected: "BSON" }
+    }
+}
+
 const KNOWN_ACTION: &str = "one of page_view, signup, login, login_failed, logout";
 
-fn known_action(value: RawBsonRef<'_>) -> Result<Action, Unreadable> {
-    let RawBsonRef::String(text) = value else { return Err(unexpected("action", value, KNOWN_ACTION)) };
-    let known = Action::ALL.iter().find(|action| action.as_str() == text);
+fn known_action(value: Value<'_>) -> Result<Action, Unreadable> {
+    let Value::Text(text) = value else { return Err(unexpected("action", value, KNOWN_ACTION)) };
+    let known = Action::ALL.iter().find(|action| action.as_str().as_bytes() == text);
     // The text itself may be anything, so it is not repeated.
     known.copied().ok_or_else(|| Unreadable { field: "action", found: "another string".into(), expected: KNOWN_ACTION })
 }
 
-fn optional_id(field: &'static str, value: RawBsonRef<'_>) -> Result<Option<ObjectId>, Unreadable> {
+fn optional_id(field: &'static str, value: Value<'_>) -> Result<Option<ObjectId>, Unreadable> {
     match value {
-        RawBsonRef::ObjectId(id) => Ok(Some(id)),
-        RawBsonRef::Null => Ok(None),
+        Value::ObjectId(id) => Ok(Some(id)),
+        Value::Null => Ok(None),
         other => Err(unexpected(field, other, "an ObjectId")),
     }
 }
 
-fn optional_duration(field: &'static str, value: RawBsonRef<'_>) -> Result<Option<f64>, Unreadable> {
+fn optional_duration(field: &'static str, value: Value<'_>) -> Result<Option<f64>, Unreadable> {
     let number = match value {
-        RawBsonRef::Double(number) => number,
-        RawBsonRef::Int32(number) => number.into(),
-        RawBsonRef::Int64(number) => number as f64,
-        RawBsonRef::Null => return Ok(None),
+        Value::Double(number) => number,
+        Value::Int32(number) => number.into(),
+        Value::Int64(number) => number as f64,
+        Value::Null => return Ok(None),
         other => return Err(unexpected(field, other, "a number")),
     };
     if !Mean::takes(number) {
@@ -418,23 +420,23 @@ fn optional_duration(field: &'static str, value: RawBsonRef<'_>) -> Result<Optio
     Ok(Some(number))
 }
 
-fn millis(field: &'static str, value: RawBsonRef<'_>) -> Result<i64, Unreadable> {
+fn millis(field: &'static str, value: Value<'_>) -> Result<i64, Unreadable> {
     match value {
-        RawBsonRef::DateTime(time) => Ok(time.timestamp_millis()),
+        Value::DateTime(millis) => Ok(millis),
         other => Err(unexpected(field, other, "a date")),
     }
 }
 
-fn boolean(field: &'static str, value: RawBsonRef<'_>) -> Result<bool, Unreadable> {
+fn boolean(field: &'static str, value: Value<'_>) -> Result<bool, Unreadable> {
     match value {
-        RawBsonRef::Boolean(boolean) => Ok(boolean),
+        Value::Boolean(boolean) => Ok(boolean),
         other => Err(unexpected(field, other, "a boolean")),
     }
 }
 
-fn sub_document<'a>(field: &'static str, value: RawBsonRef<'a>) -> Result<&'a RawDocument, Unreadable> {
+fn sub_document<'a>(field: &'static str, value: Value<'a>) -> Result<&'a [u8], Unreadable> {
     match value {
-        RawBsonRef::Document(document) => Ok(document),
+        Value::Document(document) => Ok(document),
         other => Err(unexpected(field, other, "a document")),
     }
 }
@@ -443,7 +445,7 @@ fn required<T>(field: &'static str, value: Option<T>, expected: &'static str) ->
     value.ok_or_else(|| Unreadable { field, found: "missing".into(), expected })
 }
 
-fn unexpected(field: &'static str, value: RawBsonRef<'_>, expected: &'static str) -> Unreadable {
+fn unexpected(field: &'static str, value: Value<'_>, expected: &'static str) -> Unreadable {
     Unreadable { field, found: format!("of type {:?}", value.element_type()), expected }
 }
 
@@ -463,7 +465,7 @@ mod tests {
 
     fn folded(source: Source, document: &RawDocumentBuf) -> Result<Fold, Unreadable> {
         let mut fold = Fold::new(Day::parse(DAY).unwrap());
-        source.fold(document, &mut fold).map(|()| fold)
+        source.fold(document.as_bytes(), &mut fold).map(|()| fold)
     }
 
     fn tool_use() -> Document {

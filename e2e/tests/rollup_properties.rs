@@ -8,7 +8,6 @@ mod generated;
 use aggregator::daily::{self, Ingredients};
 use aggregator::fold::{Fold, Passes, SHARDS};
 use aggregator::lookup::UserCounts;
-use bson::raw::RawDocument;
 use common::documents::system_analytics::{Engine, SystemAnalytics};
 use e2e::recount::{self, User};
 use generated::{DATE, MINUTE, Stored, day, events, hex, rfc3339, stored, tools, users};
@@ -23,7 +22,7 @@ fn folded_into<'a>(mut fold: Fold, stored: impl IntoIterator<Item = &'a Stored>)
     let of_the_day = day().start().timestamp_millis()..day().end().timestamp_millis();
     for Stored { source, at, document, .. } in stored {
         if of_the_day.contains(at) {
-            source.fold(RawDocument::from_bytes(document).unwrap(), &mut fold).unwrap();
+            source.fold(document, &mut fold).unwrap();
         }
     }
     fold
