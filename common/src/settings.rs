@@ -173,6 +173,9 @@ pub struct Aggregator {
     pub schedule: String,
     /// What computes a day: `scan` or `pushdown`. Both give the same numbers.
     pub engine: Engine,
+    /// How often `aggregator serve` looks for days with late events, and refreshes today's provisional document.
+    #[serde(with = "humantime_serde")]
+    pub refresh: Duration,
     /// Slices of a day that are read at the same time, 1 to 64.
     pub scan_readers: usize,
     /// Mebibytes of users and sessions that `scan` holds at a time, 16 to 65536.
@@ -181,7 +184,13 @@ pub struct Aggregator {
 
 impl Default for Aggregator {
     fn default() -> Self {
-        Self { schedule: "10 0 * * *".into(), engine: Engine::Scan, scan_readers: 4, scan_memory_mib: 320 }
+        Self {
+            schedule: "10 0 * * *".into(),
+            engine: Engine::Scan,
+            refresh: Duration::from_secs(5 * 60),
+            scan_readers: 4,
+            scan_memory_mib: 320,
+        }
     }
 }
 
@@ -307,6 +316,7 @@ impl Settings {
         positive("ingest.batch_time", self.ingest.batch_time)?;
         positive("ingest.commit_interval", self.ingest.commit_interval)?;
         positive("ingest.drain_timeout", self.ingest.drain_timeout)?;
+        positive("aggregator.refresh", self.aggregator.refresh)?;
         positive("mongodb.server_selection_timeout", self.mongodb.server_selection_timeout)?;
         let protocols = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
         if !protocols.contains(&self.kafka.security_protocol.as_str()) {
