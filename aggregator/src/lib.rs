@@ -6,10 +6,16 @@
 //!
 //! [`pushdown`] lets MongoDB compute what scan and fold do, and [`verify`] holds both to each other.
 //!
+//! [`ledger`] makes the rows of each tool's and each user's day of the same fold; [`counters`] writes them and moves the
+//! counters in `tools` and `users`. All of it happens under a [`lease`], so that one aggregator works at a time.
+//!
 //! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`status`] and [`show`] are for people.
 
+pub mod counters;
 pub mod daily;
 pub mod fold;
+pub mod lease;
+pub mod ledger;
 pub mod lookup;
 pub mod metrics;
 pub mod publish;

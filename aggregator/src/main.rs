@@ -14,10 +14,11 @@ use common::telemetry::Readiness;
 use common::{mongo, shutdown, telemetry};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
+use aggregator::lease::{self, Held};
 use aggregator::rollup::{Rolled, Rollup};
 use aggregator::scan::Limits;
 use aggregator::schedule::{self, Schedule};
-use aggregator::{lookup, metrics, retry, serve, show, status, verify};
+use aggregator::{counters, lookup, metrics, retry, serve, show, status, verify};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,7 +39,7 @@ struct Cli {
 enum Command {
     /// Rolls up a day, or every day of a range; doing so again gives the same documents
     Run(Run),
-    /// Rolls up every finished day, now and whenever aggregator.schedule fires, until it is told to end
+    /// Rolls up every finished day, now and whenever aggregator.schedule fires, and keeps today's numbers fresh
     Serve,
     /// Lists the days: state, inputs, duration, age
     Status {
@@ -72,6 +73,9 @@ struct Run {
     /// What computes the numbers; without it, the setting aggregator.engine decides
     #[arg(long, value_enum)]
     engine: Option<EngineName>,
+    /// Leaves out days that are done and have no late events: goes on where an interrupted run ended
+    #[arg(long)]
+    resume: bool,
 }
 
 #[derive(Args)]
@@ -120,23 +124,35 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: &Settings, options: &Run) -> anyhow::Result<()> {
-    let days = options.days.list()?;
+    let mut days = options.days.list()?;
     let mut rollup = rollup(settings).await?;
     if let Some(engine) = options.engine {
         rollup.engine = engine.into();
     }
-    if let [day] = days[..] {
-        println!("{}", summary(&rollup.day(day).await?));
+    if options.resume {
+        let settled = lookup::settled_days(&rollup.database).await?;
+        days.retain(|day| !settled.contains(day));
+    }
+    let lease = retry::passing_faults(|| lease::acquire(&rollup.database)).await?;
+    let result = run_days(&rollup, &lease, &days).await;
+    lease.release().await;
+    result
+}
+
+async fn run_days(rollup: &Rollup, lease: &Held, days: &[Day]) -> anyhow::Result<()> {
+    counters::reset(&rollup.database, lease, Day::today()).await?;
+    if let [day] = *days {
+        println!("{}", summary(&rollup.day(lease, day).await?));
         return Ok(());
     }
     let progress = progress_bar(days.len());
     let mut failed = 0;
-    for day in days {
+    for day in days.iter().copied() {
         progress.set_message(day.to_string());
-        match rollup.day(day).await {
+        match rollup.day(lease, day).await {
             Ok(rolled) => progress.suspend(|| println!("{}", summary(&rolled))),
             // Without its server every other day would fail too.
-            Err(error) if retry::is_passing(&error) => return Err(error),
+            Err(error) if retry::is_passing(&error) || lease::is_taken_over(&error) => return Err(error),
             Err(error) => {
                 progress.suspend(|| eprintln!("error: {error:#}"));
                 failed += 1;
@@ -160,7 +176,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     telemetry::serve(&settings.telemetry, PORT, recorder, readiness.clone(), shutdown.clone()).await?;
     let rollup = rollup(settings).await?;
     readiness.ready();
-    serve::serve(&rollup, &schedule, &shutdown).await;
+    serve::serve(&rollup, &schedule, settings.aggregator.refresh, &shutdown).await;
     Ok(())
 }
 
@@ -190,6 +206,8 @@ async fn show(settings: &Settings, day: Day, json: bool) -> anyhow::Result<()> {
     } else {
         let yesterday = lookup::daily_document(&database, day.previous()).await?;
         println!("{}", show::page(&document, yesterday.as_ref()));
+        let history = lookup::daily_documents(&database, day.minus(show::HISTORY_DAYS - 1), day).await?;
+        println!("\n{}", show::history(&history, day));
     }
     Ok(())
 }

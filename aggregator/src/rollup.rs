@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use bson::DateTime;
 use bson::oid::ObjectId;
 use common::day::Day;
@@ -11,9 +11,10 @@ use common::documents::system_analytics::{Engine, SystemAnalytics};
 use mongodb::Database;
 
 use crate::daily::{self, Ingredients};
+use crate::lease::Held;
 use crate::retry::passing_faults;
 use crate::scan::Limits;
-use crate::{lookup, metrics, publish, pushdown, scan};
+use crate::{counters, lease, ledger, lookup, metrics, publish, pushdown, scan};
 
 /// How days are rolled up.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct Rolled {
     pub inputs: Inputs,
     /// How long it took.
     pub took: Duration,
+    /// The day was not over.
+    pub provisional: bool,
 }
 
 impl Rollup {
@@ -42,13 +45,18 @@ impl Rollup {
     ///
     /// # Errors
     /// MongoDB fails for longer than a failover takes, or refuses a write. The reason is noted in `rollup_days` too.
-    pub async fn day(&self, day: Day) -> anyhow::Result<Rolled> {
-        let result = self.compute_and_publish(day).await.with_context(|| format!("{day} could not be rolled up"));
+    pub async fn day(&self, lease: &Held, day: Day) -> anyhow::Result<Rolled> {
+        let result =
+            self.compute_and_publish(lease, day).await.with_context(|| format!("{day} could not be rolled up"));
         match &result {
             Ok(rolled) => metrics::rolled(rolled),
             Err(error) => {
                 metrics::failed();
-                if let Err(unnoted) = publish::failed(&self.database, day, error).await {
+                // Who was taken over has nothing to say about the day any more.
+                if lease::is_taken_over(error) {
+                    return result;
+                }
+                if let Err(unnoted) = publish::failed(&self.database, lease, day, error).await {
                     tracing::warn!(%day, error = format!("{unnoted:#}"), "the failure could not be noted in rollup_days");
                 }
             }
@@ -56,19 +64,31 @@ impl Rollup {
         result
     }
 
-    async fn compute_and_publish(&self, day: Day) -> anyhow::Result<Rolled> {
+    async fn compute_and_publish(&self, lease: &Held, day: Day) -> anyhow::Result<Rolled> {
         let started = Instant::now();
+        let database = &self.database;
+        // Before the events: what is marked dirty from now on may not be among those that are read.
+        let state = passing_faults(|| lookup::day_state(database, day)).await?;
+        ensure!(
+            state.as_ref().is_none_or(|state| state.sealed_at.is_none()),
+            "{day} is sealed: its events are not whole any more, so its numbers stay as they are"
+        );
         let document = passing_faults(|| self.compute(day, self.engine)).await?;
+        let book = passing_faults(|| ledger::read::book(database, day, self.limits.readers));
+        let book = book.await.context("reading the events by tool and by user")?;
+        let used = book.users.iter().filter(|(_, user)| !user.uses.is_empty()).map(|(id, _)| *id);
+        let used: Vec<ObjectId> = used.collect();
+        let plans = passing_faults(|| lookup::plans(database, &used)).await?;
+        let ledger = ledger::of(day, &book, &plans, document.updated_at);
+        drop(book);
+        counters::write(database, lease, &ledger, Day::today().max(day)).await?;
         let inputs = document.rollup.as_ref().map(|rollup| rollup.inputs).unwrap_or_default();
-        passing_faults(|| publish::document(&self.database, &document)).await.context("writing the daily document")?;
-        passing_faults(|| publish::trends_of_the_day_after(&self.database, &document))
+        let marks = state.map_or(0, |state| state.dirty_marks);
+        passing_faults(|| publish::day(database, lease, &document, marks, started))
             .await
-            .context("refreshing the trends of the day after")?;
-        let took = started.elapsed();
-        passing_faults(|| publish::rolled(&self.database, day, inputs, took, document.updated_at))
-            .await
-            .context("writing the day's state")?;
-        Ok(Rolled { day, inputs, took })
+            .context("publishing the day")?;
+        let provisional = document.rollup.is_some_and(|rollup| rollup.provisional);
+        Ok(Rolled { day, inputs, took: started.elapsed(), provisional })
     }
 
     /// The document that `engine` makes of `day`, without writing anything.
@@ -77,6 +97,7 @@ impl Rollup {
     /// MongoDB fails.
     pub async fn compute(&self, day: Day, engine: Engine) -> anyhow::Result<SystemAnalytics> {
         let database = &self.database;
+        let now = DateTime::now();
         let users = lookup::user_counts(database, day).await?;
         let (totals, returning_users) = match engine {
             Engine::Scan => scan::count(database, day, self.limits, users.total).await?,
@@ -95,7 +116,7 @@ impl Rollup {
             tool_names: &tool_names,
             yesterday: yesterday.as_ref(),
             previous: previous.as_ref(),
-            now: DateTime::now(),
+            now,
         }))
     }
 }

@@ -43,6 +43,11 @@ impl Mean {
         self.count
     }
 
+    /// The sum, rounded once.
+    pub fn sum(&self) -> f64 {
+        ratio(self.sum, 1 << FRACTION_BITS).unwrap_or_default()
+    }
+
     /// The mean, rounded once; none of nothing.
     pub fn value(&self) -> Option<f64> {
         ratio(self.sum, u128::from(self.count) << FRACTION_BITS)
