@@ -2,6 +2,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, missing_docs, reason = "tests and their helpers")]
 
 #[path = "rollup/events.rs"]
+#[expect(dead_code, reason = "here the events come through ingest")]
 mod events;
 
 use std::time::{Duration, Instant};
