@@ -43,7 +43,7 @@ pub struct Ingredients<'a> {
     pub yesterday: Option<&'a SystemAnalytics>,
     /// The document that this one replaces.
     pub previous: Option<&'a SystemAnalytics>,
-    /// Now.
+    /// When reading the events began.
     pub now: DateTime,
 }
 
@@ -66,7 +66,7 @@ pub fn document(ingredients: &Ingredients<'_>) -> SystemAnalytics {
             },
             inputs: ingredients.totals.inputs,
             computed_at: now,
-            provisional: false,
+            provisional: now.to_chrono() < day.end(),
         }),
         created_at: previous.map_or(now, |previous| previous.created_at),
         updated_at: now,

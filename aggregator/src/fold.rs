@@ -1,16 +1,21 @@
 //! Folds the events of one day into state from which every number of the day follows.
 //!
 //! Invariant: a [`Fold`] does not know in which order, slices or folds its events came. Adding and merging are associative
-//! and commutative down to the last bit, so a day can be read in parallel, in any cut, and gives one document. The state
-//! is proportional to users, sessions and tools, not to events: about 60 bytes a user and 41 a session, times the slack of
-//! a hash table.
+//! and commutative down to the last bit, so a day can be read in parallel, in any cut, and gives one document.
+//!
+//! The state is proportional to users, sessions and tools, not to events: 57 bytes a user and 41 a session, times the slack
+//! of a hash table (1.15 to 2.3), and 8 bytes for each time of presence beyond a user's second. Users and sessions lie in
+//! [`SHARDS`] tables by a hash of their id. Two folds merge table by table, so that nothing is ever held twice; and a fold
+//! of a day that does not fit can drop its last tables with [`Fold::keep`], for another pass over the events to fill.
 
 pub mod exact;
 pub mod presence;
+pub mod totals;
 pub mod visits;
 
-use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
+use std::ops::Range;
 
 use bson::oid::ObjectId;
 use common::day::Day;
@@ -18,15 +23,19 @@ use common::documents::activity_log::Action;
 use common::documents::rollup_day::Inputs;
 use rustc_hash::FxHashMap;
 
-use exact::{Mean, ratio};
-use presence::{LINGER, Presence};
+use exact::Mean;
+use presence::{Crowd, LINGER, Presence};
+use totals::Sums;
 use visits::{Session, Visit};
+
+pub use totals::Totals;
 
 /// Times further than this from the start of the day are taken as this far, so that no sum of times overflows:
 /// 36 million years, milliseconds.
-const FARTHEST: i64 = 1 << 60;
+pub const FARTHEST: i64 = 1 << 60;
 
-const MINUTE: u128 = 60 * 1000;
+/// Tables of users and sessions: so many that one of them is small beside all, so few that empty ones cost nothing.
+pub const SHARDS: usize = 64;
 
 /// One document of `usage_analytics`, as far as the day's numbers need it. Times are milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,8 +85,18 @@ pub struct Fold {
     inputs: Inputs,
     page_views: u64,
     tools: FxHashMap<ObjectId, Tool>,
+    /// Which of all shards `shards` are. Users and sessions of others are passed over.
+    held: Range<usize>,
+    shards: Vec<Shard>,
+}
+
+/// Users and sessions whose ids have the same hash.
+#[derive(Debug, Default)]
+struct Shard {
     users: FxHashMap<ObjectId, User>,
     sessions: FxHashMap<ObjectId, Session>,
+    /// Bytes that users and sessions own outside of the tables.
+    heap: usize,
 }
 
 /// One tool's part of the day.
@@ -97,48 +116,38 @@ struct User {
     presence: Presence,
 }
 
-/// What a finished fold says about its day, without what other collections have to add.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Totals {
-    /// Documents folded.
-    pub inputs: Inputs,
-    /// Distinct users.
-    pub active_users: u64,
-    /// Distinct users of tools.
-    pub tool_users: u64,
-    /// Tool uses.
-    pub tool_uses: u64,
-    /// Every used tool with its uses, the most used first, equally used ones by rising id.
-    pub tools_by_use: Vec<(ObjectId, u64)>,
-    /// Mean length of the visits made of tool use alone, minutes.
-    pub tool_visit_minutes: Option<f64>,
-    /// Mean response time, milliseconds.
-    pub response_time: Option<f64>,
-    /// Failed tool uses / tool uses.
-    pub error_rate: Option<f64>,
-    /// 100 x healthy checks / checks.
-    pub uptime: Option<f64>,
-    /// The largest number of users present at one instant.
-    pub peak_users: u64,
-    /// Page views.
-    pub page_views: u64,
-    /// Of the visits with a page view, those with exactly one and no tool use.
-    pub bounce_rate: Option<f64>,
-    /// Mean length of all visits, minutes.
-    pub visit_minutes: Option<f64>,
-}
-
 impl Fold {
     /// Nothing of `day` yet.
     pub fn new(day: Day) -> Self {
+        Self::of_shards(day, 0..SHARDS)
+    }
+
+    /// Nothing of `day` yet, for a pass that takes only the users and sessions of `held`.
+    pub fn of_shards(day: Day, held: Range<usize>) -> Self {
         Self {
             day_start: day.start().timestamp_millis(),
             inputs: Inputs::default(),
             page_views: 0,
             tools: FxHashMap::default(),
-            users: FxHashMap::default(),
-            sessions: FxHashMap::default(),
+            shards: held.clone().map(|_| Shard::default()).collect(),
+            held,
         }
+    }
+
+    /// The shards whose users and sessions it holds.
+    pub fn held(&self) -> Range<usize> {
+        self.held.clone()
+    }
+
+    /// Drops the shards from `end` on, and their memory.
+    pub fn keep(&mut self, end: usize) {
+        self.held.end = end.clamp(self.held.start, self.held.end);
+        self.shards.truncate(self.held.len());
+    }
+
+    /// Bytes of its users and sessions.
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(Shard::bytes).sum()
     }
 
     /// Adds a tool use whose `timestamp` is in the day.
@@ -184,68 +193,47 @@ impl Fold {
         self.inputs.unreadable += 1;
     }
 
-    /// Adds everything that another part of the same day holds.
+    /// Adds everything that another part of the same day holds, as far as both hold the same shards.
     #[must_use]
     pub fn merged(mut self, mut other: Self) -> Self {
         debug_assert_eq!(self.day_start, other.day_start);
-        // The smaller into the larger: fewer moves, and a table filled in another one's order without room to spare
-        // degenerates into long probes.
-        if other.users.len() + other.sessions.len() > self.users.len() + self.sessions.len() {
-            std::mem::swap(&mut self, &mut other);
-        }
+        debug_assert_eq!(self.held.start, other.held.start);
+        let end = self.held.end.min(other.held.end);
+        self.keep(end);
+        other.keep(end);
         self.inputs.tool_usage += other.inputs.tool_usage;
         self.inputs.activity += other.inputs.activity;
         self.inputs.health_checks += other.inputs.health_checks;
         self.inputs.unreadable += other.inputs.unreadable;
         self.page_views += other.page_views;
         merge_maps(&mut self.tools, other.tools, Tool::merge);
-        merge_maps(&mut self.users, other.users, User::merge);
-        merge_maps(&mut self.sessions, other.sessions, Session::merge);
+        for (shard, other) in self.shards.iter_mut().zip(other.shards) {
+            shard.merge(other);
+        }
         self
     }
 
-    /// The distinct users, in no order.
-    pub fn active_users(&self) -> impl ExactSizeIterator<Item = ObjectId> + '_ {
-        self.users.keys().copied()
+    /// The distinct users of its shards, in no order.
+    pub fn active_users(&self) -> impl Iterator<Item = ObjectId> + '_ {
+        self.shards.iter().flat_map(|shard| shard.users.keys().copied())
     }
 
-    /// Whether this user did anything.
+    /// How many these are.
+    pub fn active_user_count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.users.len()).sum()
+    }
+
+    /// Whether this user, of one of its shards, did anything.
     pub fn is_active(&self, user: &ObjectId) -> bool {
-        self.users.contains_key(user)
+        let shard = shard_of(user).checked_sub(self.held.start).and_then(|index| self.shards.get(index));
+        shard.is_some_and(|shard| shard.users.contains_key(user))
     }
 
-    /// What the fold says about its day.
+    /// What the fold says about its day; it must hold all shards.
     pub fn totals(&self) -> Totals {
-        let mut all_tools = Tool::default();
-        self.tools.values().for_each(|tool| all_tools.merge(tool.clone()));
-        let mut visits = VisitSums::default();
-        let mut tool_visits = VisitSums::default();
-        for session in self.sessions.values() {
-            session.visits().for_each(|visit| visits.add(&visit));
-            session.tool_visits().for_each(|visit| tool_visits.add(&visit));
-        }
-        Totals {
-            inputs: self.inputs,
-            active_users: self.users.len() as u64,
-            tool_users: self.users.values().filter(|user| user.used_a_tool).count() as u64,
-            tool_uses: all_tools.uses,
-            tools_by_use: self.tools_by_use(),
-            tool_visit_minutes: tool_visits.mean_minutes(),
-            response_time: all_tools.response_time.value(),
-            error_rate: ratio(all_tools.failures.into(), all_tools.uses.into()),
-            uptime: ratio(100 * u128::from(all_tools.healthy_checks), all_tools.checks.into()),
-            peak_users: presence::peak(self.users.values().map(|user| &user.presence)),
-            page_views: self.page_views,
-            bounce_rate: ratio(visits.bounces.into(), visits.with_page_view.into()),
-            visit_minutes: visits.mean_minutes(),
-        }
-    }
-
-    fn tools_by_use(&self) -> Vec<(ObjectId, u64)> {
-        let mut tools: Vec<_> =
-            self.tools.iter().filter(|(_, tool)| tool.uses > 0).map(|(id, tool)| (*id, tool.uses)).collect();
-        tools.sort_unstable_by_key(|(id, uses)| (Reverse(*uses), *id));
-        tools
+        let mut passes = Passes::default();
+        passes.add(self);
+        passes.totals()
     }
 
     fn since_midnight(&self, millis: i64) -> i64 {
@@ -253,21 +241,130 @@ impl Fold {
     }
 
     fn add_visit(&mut self, session: Option<ObjectId>, event: Visit) {
-        let Some(session) = session else { return };
-        self.sessions.entry(session).and_modify(|session| session.add(event)).or_insert_with(|| Session::of(event));
+        let Some((id, shard)) = self.shard(session) else { return };
+        match shard.sessions.entry(id) {
+            Entry::Occupied(mut session) => {
+                let session = session.get_mut();
+                shard.heap -= session.heap_bytes();
+                session.add(event);
+                shard.heap += session.heap_bytes();
+            }
+            Entry::Vacant(free) => shard.heap += free.insert(Session::of(event)).heap_bytes(),
+        }
     }
 
     fn add_presence(&mut self, user: Option<ObjectId>, start: i64, end: i64, used_a_tool: bool) {
-        let Some(user) = user else { return };
+        let Some((id, shard)) = self.shard(user) else { return };
         let end = end + LINGER;
-        self.users
-            .entry(user)
-            .and_modify(|user| {
+        match shard.users.entry(id) {
+            Entry::Occupied(mut user) => {
+                let user = user.get_mut();
                 user.used_a_tool |= used_a_tool;
+                shard.heap -= user.presence.heap_bytes();
                 user.presence.add(start, end);
-            })
-            .or_insert_with(|| User { used_a_tool, presence: Presence::of(start, end) });
+                shard.heap += user.presence.heap_bytes();
+            }
+            Entry::Vacant(free) => drop(free.insert(User { used_a_tool, presence: Presence::of(start, end) })),
+        }
     }
+
+    fn shard(&mut self, id: Option<ObjectId>) -> Option<(ObjectId, &mut Shard)> {
+        let id = id?;
+        let index = shard_of(&id).checked_sub(self.held.start)?;
+        Some((id, self.shards.get_mut(index)?))
+    }
+}
+
+/// Of bits that neither the seconds in an ObjectId nor the tables' own hash decide about.
+fn shard_of(id: &ObjectId) -> usize {
+    const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
+    let [_, _, _, _, tail @ ..] = id.bytes();
+    (u64::from_be_bytes(tail).wrapping_mul(GOLDEN_RATIO) >> 32) as usize % SHARDS
+}
+
+/// The sums of a day over one or more passes, each of which held other shards.
+#[derive(Debug, Default)]
+pub struct Passes {
+    sums: Sums,
+    crowd: Crowd,
+}
+
+impl Passes {
+    /// Adds a pass.
+    pub fn add(&mut self, fold: &Fold) {
+        // Every pass sees all events; what is not counted by user or session is taken once.
+        if fold.held.start == 0 {
+            self.add_events(fold);
+        }
+        for shard in &fold.shards {
+            self.add_shard(shard);
+        }
+    }
+
+    /// What all passes together say about the day.
+    pub fn totals(mut self) -> Totals {
+        self.sums.peak_users = self.crowd.peak();
+        self.sums.totals()
+    }
+
+    fn add_events(&mut self, fold: &Fold) {
+        let sums = &mut self.sums;
+        sums.inputs = fold.inputs;
+        sums.page_views = fold.page_views;
+        for (id, tool) in &fold.tools {
+            if tool.uses > 0 {
+                sums.tools_by_use.push((*id, tool.uses));
+            }
+            sums.failures += tool.failures;
+            sums.response_time.merge(tool.response_time);
+            sums.checks += tool.checks;
+            sums.healthy_checks += tool.healthy_checks;
+        }
+    }
+
+    fn add_shard(&mut self, shard: &Shard) {
+        let sums = &mut self.sums;
+        sums.active_users += shard.users.len() as u64;
+        for user in shard.users.values() {
+            sums.tool_users += u64::from(user.used_a_tool);
+            self.crowd.add(&user.presence);
+        }
+        for session in shard.sessions.values() {
+            session.visits().for_each(|visit| sums.visits.add(&visit));
+            session.tool_visits().for_each(|visit| sums.tool_visits.add(&visit));
+        }
+    }
+}
+
+impl Shard {
+    fn merge(&mut self, mut other: Self) {
+        // The smaller into the larger: fewer moves, and a table filled in another one's order without room to spare
+        // degenerates into long probes.
+        if other.users.len() + other.sessions.len() > self.users.len() + self.sessions.len() {
+            std::mem::swap(self, &mut other);
+        }
+        self.heap += other.heap;
+        let heap = &mut self.heap;
+        merge_maps(&mut self.users, other.users, |held, other| {
+            *heap -= held.presence.heap_bytes() + other.presence.heap_bytes();
+            held.merge(other);
+            *heap += held.presence.heap_bytes();
+        });
+        merge_maps(&mut self.sessions, other.sessions, |held, other| {
+            *heap -= held.heap_bytes() + other.heap_bytes();
+            held.merge(other);
+            *heap += held.heap_bytes();
+        });
+    }
+
+    fn bytes(&self) -> usize {
+        table_bytes(&self.users) + table_bytes(&self.sessions) + self.heap
+    }
+}
+
+/// A table has 8 places, with a byte of its own each, for 7 entries.
+fn table_bytes<K, V>(table: &FxHashMap<K, V>) -> usize {
+    table.capacity() * 8 / 7 * (size_of::<(K, V)>() + 1)
 }
 
 impl Tool {
@@ -287,30 +384,7 @@ impl User {
     }
 }
 
-/// Sums over visits.
-#[derive(Default)]
-struct VisitSums {
-    count: u64,
-    millis: u128,
-    with_page_view: u64,
-    bounces: u64,
-}
-
-impl VisitSums {
-    fn add(&mut self, visit: &Visit) {
-        self.count += 1;
-        self.millis += u128::from(visit.duration());
-        self.with_page_view += u64::from(visit.page_views > 0);
-        self.bounces += u64::from(visit.is_bounce());
-    }
-
-    fn mean_minutes(&self) -> Option<f64> {
-        ratio(self.millis, u128::from(self.count) * MINUTE)
-    }
-}
-
-fn merge_maps<K: Hash + Eq, V>(into: &mut FxHashMap<K, V>, from: FxHashMap<K, V>, merge: impl Fn(&mut V, V)) {
-    use std::collections::hash_map::Entry;
+fn merge_maps<K: Hash + Eq, V>(into: &mut FxHashMap<K, V>, from: FxHashMap<K, V>, mut merge: impl FnMut(&mut V, V)) {
     into.reserve(from.len());
     for (key, value) in from {
         match into.entry(key) {
@@ -319,5 +393,45 @@ fn merge_maps<K: Hash + Eq, V>(into: &mut FxHashMap<K, V>, from: FxHashMap<K, V>
                 free.insert(value);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_and_sessions_are_as_small_as_promised() {
+        let bytes = [size_of::<(ObjectId, User)>() + 1, size_of::<(ObjectId, Session)>() + 1];
+        assert_eq!(bytes, [57, 41]);
+    }
+
+    #[test]
+    fn what_is_counted_as_held_on_the_heap_comes_back() {
+        let day = Day::parse("2024-01-15").unwrap();
+        let id = |number: u8| Some(ObjectId::from_bytes([number; 12]));
+        let folded = |events: std::ops::Range<i64>| {
+            let mut fold = Fold::new(day);
+            for number in events {
+                let at = day.start().timestamp_millis() + number * 31 * 60_000;
+                let who = id((number % 3) as u8);
+                fold.add_activity(&Activity { user: who, session: who, action: Action::Login, at });
+            }
+            fold
+        };
+        let heap = |fold: &Fold| fold.shards.iter().map(|shard| shard.heap).sum::<usize>();
+        let mut merged = folded(0..20).merged(folded(10..40));
+        let held: usize = merged
+            .shards
+            .iter()
+            .flat_map(|shard| {
+                let of_users = shard.users.values().map(|user| user.presence.heap_bytes());
+                of_users.chain(shard.sessions.values().map(Session::heap_bytes))
+            })
+            .sum();
+        assert_eq!(heap(&merged), held);
+        assert!(held > 0);
+        merged.keep(0);
+        assert_eq!(merged.bytes(), 0);
     }
 }

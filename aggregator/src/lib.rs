@@ -4,13 +4,22 @@
 //! `usage_analytics`, `activity_logs` and `health_checks`; [`fold`] takes it into the day's state; [`daily`] makes the
 //! document of that state and of what [`lookup`] finds in `users` and `tools`; [`publish`] writes it in one piece.
 //!
+//! [`pushdown`] lets MongoDB compute what scan and fold do, and [`verify`] holds both to each other.
+//!
+//! [`ledger`] makes the rows of each tool's and each user's day of the same fold; [`counters`] writes them and moves the
+//! counters in `tools` and `users`. All of it happens under a [`lease`], so that one aggregator works at a time.
+//!
 //! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`status`] and [`show`] are for people.
 
+pub mod counters;
 pub mod daily;
 pub mod fold;
+pub mod lease;
+pub mod ledger;
 pub mod lookup;
 pub mod metrics;
 pub mod publish;
+pub mod pushdown;
 pub mod retry;
 pub mod rollup;
 pub mod scan;
@@ -19,3 +28,4 @@ pub mod serve;
 pub mod show;
 pub mod status;
 pub mod table;
+pub mod verify;

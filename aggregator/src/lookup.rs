@@ -8,8 +8,9 @@ use bson::oid::ObjectId;
 use bson::raw::RawBsonRef;
 use bson::{DateTime, Document, RawDocumentBuf, doc};
 use common::day::Day;
-use common::documents::rollup_day::{self, RollupDay, State};
+use common::documents::rollup_day::{self, RollupDay};
 use common::documents::system_analytics::SystemAnalytics;
+use common::documents::user::Plan;
 use common::documents::{system_analytics, tool, user};
 use futures::TryStreamExt;
 use mongodb::options::{ReadConcern, SelectionCriteria};
@@ -19,6 +20,7 @@ use serde::Deserialize;
 
 use crate::fold::Fold;
 use crate::scan::Source;
+use crate::schedule;
 
 /// Ids of one `$in`: far below the limit of a command.
 const IDS_OF_A_QUERY: usize = 20_000;
@@ -73,7 +75,7 @@ pub async fn user_counts(database: &Database, day: Day) -> anyhow::Result<UserCo
 /// # Errors
 /// MongoDB fails.
 pub async fn returning_users(database: &Database, day: Day, fold: &Fold, total: i64) -> anyhow::Result<u64> {
-    let active = fold.active_users().len() as u64;
+    let active = fold.active_user_count() as u64;
     if active.saturating_mul(STREAMED_PER_LOOKED_UP) < total.unsigned_abs() {
         returning_looked_up(database, day, fold).await
     } else {
@@ -109,7 +111,8 @@ async fn returning_streamed(database: &Database, day: Day, fold: &Fold) -> anyho
     Ok(returning)
 }
 
-fn created_before(day: Day) -> Document {
+/// The filter for the users created before `day` began.
+pub fn created_before(day: Day) -> Document {
     doc! { "metadata.createdAt": { "$lt": DateTime::from_chrono(day.start()) } }
 }
 
@@ -139,6 +142,46 @@ pub async fn tool_names(database: &Database, tools: &[ObjectId]) -> anyhow::Resu
     Ok(names)
 }
 
+/// The plans of those of `users` that have one.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn plans(database: &Database, ids: &[ObjectId]) -> anyhow::Result<FxHashMap<ObjectId, Plan>> {
+    let mut plans = FxHashMap::default();
+    for ids in ids.chunks(IDS_OF_A_QUERY) {
+        let mut found = users(database)
+            .find(doc! { "_id": { "$in": ids } })
+            .projection(doc! { "subscription.plan": 1 })
+            .read_concern(ReadConcern::majority())
+            .await
+            .context("reading the users' plans")?;
+        while found.advance().await? {
+            let user = found.current();
+            let plan =
+                user.get_document("subscription").ok().and_then(|subscription| subscription.get_str("plan").ok());
+            let plan = plan.and_then(|name| Plan::ALL.iter().find(|plan| plan.as_str() == name));
+            if let (Ok(id), Some(plan)) = (user.get_object_id("_id"), plan) {
+                plans.insert(id, *plan);
+            }
+        }
+    }
+    Ok(plans)
+}
+
+/// What is known of `day`.
+///
+/// # Errors
+/// MongoDB fails, or holds a document of another form.
+pub async fn day_state(database: &Database, day: Day) -> anyhow::Result<Option<RollupDay>> {
+    database
+        .collection::<RollupDay>(rollup_day::COLLECTION)
+        .find_one(doc! { "_id": day.to_string() })
+        .selection_criteria(SelectionCriteria::ReadPreference(mongodb::options::ReadPreference::Primary))
+        .read_concern(ReadConcern::majority())
+        .await
+        .with_context(|| format!("reading the state of {day}"))
+}
+
 /// The daily document of `day`, if it was rolled up.
 ///
 /// # Errors
@@ -153,6 +196,16 @@ pub async fn daily_document(database: &Database, day: Day) -> anyhow::Result<Opt
         .with_context(|| format!("reading the daily document of {day}"))
 }
 
+/// The daily documents from `from` to `to`, both included.
+///
+/// # Errors
+/// MongoDB fails, or holds a document of another form.
+pub async fn daily_documents(database: &Database, from: Day, to: Day) -> anyhow::Result<Vec<SystemAnalytics>> {
+    let documents = database.collection::<SystemAnalytics>(system_analytics::COLLECTION);
+    let range = doc! { "date": { "$gte": from.to_string(), "$lte": to.to_string() } };
+    documents.find(range).await?.try_collect().await.context("reading the daily documents")
+}
+
 /// What is known of each day that was ever tried, by rising date.
 ///
 /// # Errors
@@ -163,13 +216,23 @@ pub async fn day_states(database: &Database) -> anyhow::Result<Vec<RollupDay>> {
     states.try_collect().await.context("reading the states of the days")
 }
 
-/// The days whose last roll-up succeeded.
+/// Whether `day` must not be computed again.
 ///
 /// # Errors
 /// MongoDB fails, or holds a document of another form.
-pub async fn rolled_days(database: &Database) -> anyhow::Result<BTreeSet<Day>> {
+pub async fn is_sealed(database: &Database, day: Day) -> anyhow::Result<bool> {
+    let states = database.collection::<RollupDay>(rollup_day::COLLECTION);
+    let state = states.find_one(doc! { "_id": day.to_string() }).read_concern(ReadConcern::majority()).await;
+    Ok(state.context("reading the state of the day")?.is_some_and(|state| state.sealed_at.is_some()))
+}
+
+/// The days that need no roll-up: done and without late events since, or sealed.
+///
+/// # Errors
+/// MongoDB fails, or holds a document of another form.
+pub async fn settled_days(database: &Database) -> anyhow::Result<BTreeSet<Day>> {
     let states = day_states(database).await?;
-    Ok(states.into_iter().filter(|day| day.state == Some(State::Rolled)).map(|day| day.date).collect())
+    Ok(states.into_iter().filter(schedule::is_settled).map(|day| day.date).collect())
 }
 
 /// The day of the earliest event that is still there.

@@ -7,15 +7,18 @@ use anyhow::bail;
 use chrono::Utc;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use common::day::Day;
+use common::documents::system_analytics::Engine;
 use common::program::{self, Common, WrongUsage};
 use common::settings::Settings;
 use common::telemetry::Readiness;
 use common::{mongo, shutdown, telemetry};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
+use aggregator::lease::{self, Held};
 use aggregator::rollup::{Rolled, Rollup};
+use aggregator::scan::Limits;
 use aggregator::schedule::{self, Schedule};
-use aggregator::{lookup, metrics, retry, serve, show, status};
+use aggregator::{counters, lookup, metrics, retry, serve, show, status, verify};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,7 +39,7 @@ struct Cli {
 enum Command {
     /// Rolls up a day, or every day of a range; doing so again gives the same documents
     Run(Run),
-    /// Rolls up every finished day, now and whenever aggregator.schedule fires, until it is told to end
+    /// Rolls up every finished day, now and whenever aggregator.schedule fires, and keeps today's numbers fresh
     Serve,
     /// Lists the days: state, inputs, duration, age
     Status {
@@ -53,10 +56,30 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Computes days with both engines and compares these and the stored documents, field by field; writes nothing
+    Verify {
+        #[command(flatten)]
+        days: Days,
+        /// Every day and difference, as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Args)]
 struct Run {
+    #[command(flatten)]
+    days: Days,
+    /// What computes the numbers; without it, the setting aggregator.engine decides
+    #[arg(long, value_enum)]
+    engine: Option<EngineName>,
+    /// Leaves out days that are done and have no late events: goes on where an interrupted run ended
+    #[arg(long)]
+    resume: bool,
+}
+
+#[derive(Args)]
+struct Days {
     /// The day, YYYY-MM-DD, in UTC
     #[arg(long, value_name = "DAY", conflicts_with_all = ["from", "to"])]
     date: Option<Day>,
@@ -66,15 +89,23 @@ struct Run {
     /// Last day of the range
     #[arg(long, value_name = "DAY", requires = "from")]
     to: Option<Day>,
-    /// What computes the numbers
-    #[arg(long, value_enum, default_value_t = Engine::Scan)]
-    engine: Engine,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Engine {
+enum EngineName {
     /// Streams the events out of MongoDB and folds them here
     Scan,
+    /// Lets MongoDB's aggregation pipelines do the work
+    Pushdown,
+}
+
+impl From<EngineName> for Engine {
+    fn from(name: EngineName) -> Self {
+        match name {
+            EngineName::Scan => Self::Scan,
+            EngineName::Pushdown => Self::Pushdown,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -87,26 +118,41 @@ fn main() -> ExitCode {
             Command::Serve => serve(&settings).await,
             Command::Status { last } => status(&settings, last).await,
             Command::Show { date, json } => show(&settings, date, json).await,
+            Command::Verify { days, json } => verify(&settings, &days, json).await,
         }
     })
 }
 
 async fn run(settings: &Settings, options: &Run) -> anyhow::Result<()> {
-    let Engine::Scan = options.engine;
-    let days = options.days()?;
-    let rollup = rollup(settings).await?;
-    if let [day] = days[..] {
-        println!("{}", summary(&rollup.day(day).await?));
+    let mut days = options.days.list()?;
+    let mut rollup = rollup(settings).await?;
+    if let Some(engine) = options.engine {
+        rollup.engine = engine.into();
+    }
+    if options.resume {
+        let settled = lookup::settled_days(&rollup.database).await?;
+        days.retain(|day| !settled.contains(day));
+    }
+    let lease = retry::passing_faults(|| lease::acquire(&rollup.database)).await?;
+    let result = run_days(&rollup, &lease, &days).await;
+    lease.release().await;
+    result
+}
+
+async fn run_days(rollup: &Rollup, lease: &Held, days: &[Day]) -> anyhow::Result<()> {
+    counters::reset(&rollup.database, lease, Day::today()).await?;
+    if let [day] = *days {
+        println!("{}", summary(&rollup.day(lease, day).await?));
         return Ok(());
     }
     let progress = progress_bar(days.len());
     let mut failed = 0;
-    for day in days {
+    for day in days.iter().copied() {
         progress.set_message(day.to_string());
-        match rollup.day(day).await {
+        match rollup.day(lease, day).await {
             Ok(rolled) => progress.suspend(|| println!("{}", summary(&rolled))),
             // Without its server every other day would fail too.
-            Err(error) if retry::is_passing(&error) => return Err(error),
+            Err(error) if retry::is_passing(&error) || lease::is_taken_over(&error) => return Err(error),
             Err(error) => {
                 progress.suspend(|| eprintln!("error: {error:#}"));
                 failed += 1;
@@ -130,7 +176,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     telemetry::serve(&settings.telemetry, PORT, recorder, readiness.clone(), shutdown.clone()).await?;
     let rollup = rollup(settings).await?;
     readiness.ready();
-    serve::serve(&rollup, &schedule, &shutdown).await;
+    serve::serve(&rollup, &schedule, settings.aggregator.refresh, &shutdown).await;
     Ok(())
 }
 
@@ -160,13 +206,38 @@ async fn show(settings: &Settings, day: Day, json: bool) -> anyhow::Result<()> {
     } else {
         let yesterday = lookup::daily_document(&database, day.previous()).await?;
         println!("{}", show::page(&document, yesterday.as_ref()));
+        let history = lookup::daily_documents(&database, day.minus(show::HISTORY_DAYS - 1), day).await?;
+        println!("\n{}", show::history(&history, day));
     }
     Ok(())
 }
 
-impl Run {
+async fn verify(settings: &Settings, days: &Days, json: bool) -> anyhow::Result<()> {
+    let days = days.list()?;
+    let rollup = rollup(settings).await?;
+    let mut verified = Vec::new();
+    for day in days {
+        let day = retry::passing_faults(|| verify::day(&rollup, day)).await?;
+        if !json {
+            println!("{}", verify::summary(&day));
+        }
+        verified.push(day);
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&verified)?);
+    } else if let Some(table) = verify::table(&verified) {
+        println!("{table}");
+    }
+    let wrong = verified.iter().filter(|day| !day.is_right()).count();
+    if wrong > 0 {
+        bail!("{wrong} of {} days are not as they should be", verified.len());
+    }
+    Ok(())
+}
+
+impl Days {
     /// Oldest first, so that each day finds its yesterday.
-    fn days(&self) -> Result<Vec<Day>, WrongUsage> {
+    fn list(&self) -> Result<Vec<Day>, WrongUsage> {
         let (Some(from), Some(to)) = (self.date.or(self.from), self.date.or(self.to)) else {
             return Err(WrongUsage("name a day with --date, or a range with --from and --to".into()));
         };
@@ -185,7 +256,11 @@ impl Run {
 
 async fn rollup(settings: &Settings) -> anyhow::Result<Rollup> {
     let database = mongo::connect(&settings.mongodb).await?;
-    Ok(Rollup { database, readers: settings.aggregator.scan_readers })
+    let limits = Limits {
+        readers: settings.aggregator.scan_readers,
+        memory: settings.aggregator.scan_memory_mib.saturating_mul(1024 * 1024),
+    };
+    Ok(Rollup { database, engine: settings.aggregator.engine, limits })
 }
 
 fn summary(rolled: &Rolled) -> String {

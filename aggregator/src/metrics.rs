@@ -22,7 +22,11 @@ pub const BUCKETS: &[(&str, &[f64])] =
 
 /// Gives each metric its help text and unit, and the counters their first value, so that a rate sees the first event.
 pub fn describe() {
-    describe_counter!(ROLLUPS, Unit::Count, "Days rolled up, by outcome: rolled or failed.");
+    describe_counter!(
+        ROLLUPS,
+        Unit::Count,
+        "Days rolled up, by outcome: rolled, provisional (the day was not over) or failed."
+    );
     describe_histogram!(
         ROLLUP_DURATION,
         Unit::Seconds,
@@ -38,7 +42,7 @@ pub fn describe() {
     describe_gauge!(DAYS_DUE, Unit::Count, "Finished days that wait to be rolled up.");
     describe_gauge!(LAST_SUCCESS, Unit::Seconds, "When a day was last rolled up, seconds since 1970.");
     describe_gauge!(NEXT_RUN, Unit::Seconds, "When the schedule fires next, seconds since 1970.");
-    for outcome in ["rolled", "failed"] {
+    for outcome in ["rolled", "provisional", "failed"] {
         counter!(ROLLUPS, "outcome" => outcome).absolute(0);
     }
     counter!(RETRIES).absolute(0);
@@ -46,7 +50,8 @@ pub fn describe() {
 
 /// A day was rolled up.
 pub fn rolled(rolled: &Rolled) {
-    counter!(ROLLUPS, "outcome" => "rolled").increment(1);
+    let outcome = if rolled.provisional { "provisional" } else { "rolled" };
+    counter!(ROLLUPS, "outcome" => outcome).increment(1);
     histogram!(ROLLUP_DURATION).record(rolled.took);
     for (collection, documents) in [
         ("usage_analytics", rolled.inputs.tool_usage),

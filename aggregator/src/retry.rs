@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use mongodb::error::{Error, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, WriteFailure};
+use mongodb::error::{
+    Error, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
+    WriteFailure,
+};
 
 use crate::metrics;
 
@@ -49,6 +52,7 @@ pub fn is_passing(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref::<Error>()).any(|error| {
         error.contains_label(RETRYABLE_WRITE_ERROR)
             || error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+            || error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
             || match error.kind.as_ref() {
                 ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
                 ErrorKind::Command(command) => PASSING_CODES.contains(&command.code),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use bson::DateTime;
 use bson::oid::ObjectId;
 use common::day::Day;
@@ -11,16 +11,20 @@ use common::documents::system_analytics::{Engine, SystemAnalytics};
 use mongodb::Database;
 
 use crate::daily::{self, Ingredients};
+use crate::lease::Held;
 use crate::retry::passing_faults;
-use crate::{lookup, metrics, publish, scan};
+use crate::scan::Limits;
+use crate::{counters, lease, ledger, lookup, metrics, publish, pushdown, scan};
 
 /// How days are rolled up.
 #[derive(Clone, Debug)]
 pub struct Rollup {
     /// Where the events are and the documents go.
     pub database: Database,
-    /// Slices of a day that are read at the same time.
-    pub readers: usize,
+    /// What computes the numbers.
+    pub engine: Engine,
+    /// What the scan engine may take.
+    pub limits: Limits,
 }
 
 /// A day that was rolled up.
@@ -32,6 +36,8 @@ pub struct Rolled {
     pub inputs: Inputs,
     /// How long it took.
     pub took: Duration,
+    /// The day was not over.
+    pub provisional: bool,
 }
 
 impl Rollup {
@@ -39,13 +45,18 @@ impl Rollup {
     ///
     /// # Errors
     /// MongoDB fails for longer than a failover takes, or refuses a write. The reason is noted in `rollup_days` too.
-    pub async fn day(&self, day: Day) -> anyhow::Result<Rolled> {
-        let result = self.compute_and_publish(day).await.with_context(|| format!("{day} could not be rolled up"));
+    pub async fn day(&self, lease: &Held, day: Day) -> anyhow::Result<Rolled> {
+        let result =
+            self.compute_and_publish(lease, day).await.with_context(|| format!("{day} could not be rolled up"));
         match &result {
             Ok(rolled) => metrics::rolled(rolled),
             Err(error) => {
                 metrics::failed();
-                if let Err(unnoted) = publish::failed(&self.database, day, error).await {
+                // Who was taken over has nothing to say about the day any more.
+                if lease::is_taken_over(error) {
+                    return result;
+                }
+                if let Err(unnoted) = publish::failed(&self.database, lease, day, error).await {
                     tracing::warn!(%day, error = format!("{unnoted:#}"), "the failure could not be noted in rollup_days");
                 }
             }
@@ -53,29 +64,45 @@ impl Rollup {
         result
     }
 
-    async fn compute_and_publish(&self, day: Day) -> anyhow::Result<Rolled> {
+    async fn compute_and_publish(&self, lease: &Held, day: Day) -> anyhow::Result<Rolled> {
         let started = Instant::now();
-        let document = passing_faults(|| self.compute(day)).await?;
+        let database = &self.database;
+        // Before the events: what is marked dirty from now on may not be among those that are read.
+        let state = passing_faults(|| lookup::day_state(database, day)).await?;
+        ensure!(
+            state.as_ref().is_none_or(|state| state.sealed_at.is_none()),
+            "{day} is sealed: its events are not whole any more, so its numbers stay as they are"
+        );
+        let document = passing_faults(|| self.compute(day, self.engine)).await?;
+        let book = passing_faults(|| ledger::read::book(database, day, self.limits.readers));
+        let book = book.await.context("reading the events by tool and by user")?;
+        let used = book.users.iter().filter(|(_, user)| !user.uses.is_empty()).map(|(id, _)| *id);
+        let used: Vec<ObjectId> = used.collect();
+        let plans = passing_faults(|| lookup::plans(database, &used)).await?;
+        let ledger = ledger::of(day, &book, &plans, document.updated_at);
+        drop(book);
+        counters::write(database, lease, &ledger, Day::today().max(day)).await?;
         let inputs = document.rollup.as_ref().map(|rollup| rollup.inputs).unwrap_or_default();
-        passing_faults(|| publish::document(&self.database, &document)).await.context("writing the daily document")?;
-        passing_faults(|| publish::trends_of_the_day_after(&self.database, &document))
+        let marks = state.map_or(0, |state| state.dirty_marks);
+        passing_faults(|| publish::day(database, lease, &document, marks, started))
             .await
-            .context("refreshing the trends of the day after")?;
-        let took = started.elapsed();
-        passing_faults(|| publish::rolled(&self.database, day, inputs, took, document.updated_at))
-            .await
-            .context("writing the day's state")?;
-        Ok(Rolled { day, inputs, took })
+            .context("publishing the day")?;
+        let provisional = document.rollup.is_some_and(|rollup| rollup.provisional);
+        Ok(Rolled { day, inputs, took: started.elapsed(), provisional })
     }
 
-    async fn compute(&self, day: Day) -> anyhow::Result<SystemAnalytics> {
+    /// The document that `engine` makes of `day`, without writing anything.
+    ///
+    /// # Errors
+    /// MongoDB fails.
+    pub async fn compute(&self, day: Day, engine: Engine) -> anyhow::Result<SystemAnalytics> {
         let database = &self.database;
-        let fold = scan::scan(database, day, self.readers).await.context("reading the events")?;
-        let totals = fold.totals();
+        let now = DateTime::now();
         let users = lookup::user_counts(database, day).await?;
-        let returning_users = lookup::returning_users(database, day, &fold, users.total)
-            .await
-            .context("finding out which active users were there before")?;
+        let (totals, returning_users) = match engine {
+            Engine::Scan => scan::count(database, day, self.limits, users.total).await?,
+            Engine::Pushdown => pushdown::count(database, day).await?,
+        };
         let most_used: Vec<ObjectId> = daily::most_used(&totals.tools_by_use).map(|(tool, _)| tool).collect();
         let tool_names = lookup::tool_names(database, &most_used).await?;
         let yesterday = lookup::daily_document(database, day.previous()).await?;
@@ -83,13 +110,13 @@ impl Rollup {
         Ok(daily::document(&Ingredients {
             day,
             totals: &totals,
-            engine: Engine::Scan,
+            engine,
             users,
             returning_users,
             tool_names: &tool_names,
             yesterday: yesterday.as_ref(),
             previous: previous.as_ref(),
-            now: DateTime::now(),
+            now,
         }))
     }
 }

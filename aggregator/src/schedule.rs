@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use common::day::Day;
+use common::documents::rollup_day::{RollupDay, State};
 use common::settings::SettingsError;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
-/// How soon days that failed are tried again.
-pub const RETRY_AFTER: TimeDelta = TimeDelta::minutes(5);
+/// How often a day is tried before it is left for the night.
+pub const MOST_ATTEMPTS: i64 = 5;
 
 /// When the night's work starts: a cron expression in UTC.
 #[derive(Clone, Debug)]
@@ -34,13 +35,7 @@ impl Schedule {
     /// The first time after `now` at which it fires.
     pub fn next_after(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         // A pattern that fired once fires again; should that ever fail, looking again soon is harmless.
-        self.0.find_next_occurrence(&now, false).unwrap_or(now + RETRY_AFTER)
-    }
-
-    /// When to look for due days again, after a pass that left some undone or not.
-    pub fn next_wake(&self, now: DateTime<Utc>, left_undone: bool) -> DateTime<Utc> {
-        let fires = self.next_after(now);
-        if left_undone { fires.min(now + RETRY_AFTER) } else { fires }
+        self.0.find_next_occurrence(&now, false).unwrap_or(now + TimeDelta::minutes(5))
     }
 }
 
@@ -49,6 +44,16 @@ impl Schedule {
 pub fn due_days(first_event: Option<Day>, today: Day, rolled: &BTreeSet<Day>) -> Vec<Day> {
     let Some(first_event) = first_event else { return Vec::new() };
     Day::range_inclusive(first_event, today.previous()).rev().filter(|day| !rolled.contains(day)).collect()
+}
+
+/// Whether a day needs no roll-up: done and without late events since, or sealed.
+pub fn is_settled(day: &RollupDay) -> bool {
+    day.sealed_at.is_some() || (day.state == Some(State::Rolled) && day.dirty_since.is_none())
+}
+
+/// Whether a day failed so often that it is tried by night only: it needs somebody to look at it.
+pub fn is_given_up(day: &RollupDay) -> bool {
+    day.attempts >= MOST_ATTEMPTS
 }
 
 /// Whether a day is over, so that its numbers can be final.
@@ -85,12 +90,26 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_undone_is_tried_before_the_next_night() {
-        let schedule = Schedule::parse("10 0 * * *").unwrap();
-        let now = time("2024-01-15T00:11:00Z");
-        assert_eq!(schedule.next_wake(now, false), time("2024-01-16T00:10:00Z"));
-        assert_eq!(schedule.next_wake(now, true), time("2024-01-15T00:16:00Z"));
-        assert_eq!(schedule.next_wake(time("2024-01-15T00:08:00Z"), true), time("2024-01-15T00:10:00Z"));
+    fn settled_is_what_is_rolled_and_clean_or_sealed() {
+        let mut state = RollupDay {
+            date: day("2024-01-13"),
+            state: Some(State::Rolled),
+            rolled_at: None,
+            inputs: None,
+            duration_ms: None,
+            attempts: 0,
+            last_error: None,
+            dirty_since: None,
+            dirty_marks: 3,
+            sealed_at: None,
+        };
+        assert!(is_settled(&state));
+        state.dirty_since = Some(bson::DateTime::now());
+        assert!(!is_settled(&state));
+        state.sealed_at = Some(bson::DateTime::now());
+        assert!(is_settled(&state));
+        state = RollupDay { state: Some(State::Provisional), dirty_since: None, sealed_at: None, ..state };
+        assert!(!is_settled(&state));
     }
 
     #[test]

@@ -84,6 +84,48 @@ pub fn page(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -> Strin
     page
 }
 
+/// Days of [`history`].
+pub const HISTORY_DAYS: u64 = 14;
+
+/// What is drawn of each number's last two weeks.
+const DRAWN: &[(&str, &Number)] = &[
+    ("Active users", &USERS[1]),
+    ("Tool uses", &TOOLS[0]),
+    ("Response time", &PERFORMANCE[0]),
+    ("Failed uses", &PERFORMANCE[1]),
+    ("Page views", &ENGAGEMENT[0]),
+];
+
+/// The course of a few numbers over the two weeks up to `last`; a day without the number is a dot.
+pub fn history(documents: &[SystemAnalytics], last: Day) -> String {
+    let first = last.minus(HISTORY_DAYS - 1);
+    let mut table = table::new(["Last 14 days", "Course", "Lowest", "Highest"], 2..=3);
+    for (name, number) in DRAWN {
+        let values: Vec<Option<f64>> = Day::range_inclusive(first, last)
+            .map(|day| documents.iter().find(|document| document.date == day))
+            .map(|document| document.and_then(|document| (number.read)(&document.metrics)))
+            .collect();
+        let lowest = values.iter().flatten().copied().reduce(f64::min);
+        let highest = values.iter().flatten().copied().reduce(f64::max);
+        table.add_row([
+            Cell::new(name),
+            Cell::new(course(&values, lowest.unwrap_or_default(), highest.unwrap_or_default())),
+            Cell::new(written(lowest, number.kind)),
+            Cell::new(written(highest, number.kind)),
+        ]);
+    }
+    table.to_string()
+}
+
+fn course(values: &[Option<f64>], lowest: f64, highest: f64) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let bar = |value: f64| match highest - lowest {
+        range if range > 0.0 => BARS[((value - lowest) / range * 7.0).round() as usize % BARS.len()],
+        _ => BARS[3],
+    };
+    values.iter().map(|value| value.map_or('·', bar)).collect()
+}
+
 fn numbers(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -> Table {
     let mut table =
         table::new([String::new(), day.date.to_string(), day.date.previous().to_string(), "Change".to_owned()], 1..=3);
@@ -202,6 +244,12 @@ mod tests {
         assert_eq!(written(Some(0.015), Kind::Share), "1.50 %");
         assert_eq!(written(Some(99.98), Kind::Percent), "99.98 %");
         assert_eq!(written(None, Kind::Millis), "–");
+    }
+
+    #[test]
+    fn a_course_goes_from_the_lowest_to_the_highest() {
+        assert_eq!(course(&[Some(2.0), None, Some(9.0), Some(5.5)], 2.0, 9.0), "▁·█▅");
+        assert_eq!(course(&[Some(2.0), Some(2.0)], 2.0, 2.0), "▄▄");
     }
 
     #[test]

@@ -68,8 +68,9 @@ fn state(line: &Line) -> Cell {
     match known.and_then(|known| known.state) {
         _ if known.is_some_and(|known| known.sealed_at.is_some()) => Cell::new("sealed"),
         Some(State::Failed) => Cell::new("failed").fg(Color::Red),
-        _ if known.is_some_and(|known| known.dirty_since.is_some()) => Cell::new("dirty").fg(Color::Yellow),
+        Some(_) if known.is_some_and(|known| known.dirty_since.is_some()) => Cell::new("dirty").fg(Color::Yellow),
         Some(State::Rolled) => Cell::new("rolled").fg(Color::Green),
+        Some(State::Provisional) => Cell::new("provisional"),
         None => Cell::new("due").fg(Color::Yellow),
     }
 }
@@ -104,6 +105,7 @@ mod tests {
             attempts: 0,
             last_error: None,
             dirty_since: None,
+            dirty_marks: 0,
             sealed_at: None,
         }
     }

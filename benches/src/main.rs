@@ -4,6 +4,7 @@ mod ingest;
 mod outage;
 mod peers;
 mod process;
+mod rollup;
 mod servers;
 mod table;
 mod validator;
@@ -25,6 +26,8 @@ enum Command {
     Peers(peers::Options),
     /// MongoDB away for minutes under load: memory, dead letters, and how soon the full rate is back
     Outage(outage::Options),
+    /// A day's roll-up: both engines, against the read alone and against the pipelines that people write
+    Rollup(rollup::Options),
     /// What a validator on usage_analytics would cost
     Validator(validator::Options),
 }
@@ -35,6 +38,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Ingest(options) => ingest::run(options).await,
         Command::Peers(options) => peers::run(options).await,
         Command::Outage(options) => outage::run(options).await,
+        Command::Rollup(options) => rollup::run(options).await,
         Command::Validator(options) => validator::run(options).await,
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use bson::oid::ObjectId;
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// The day `[00:00, 24:00)` in UTC, written `YYYY-MM-DD`.
@@ -76,6 +77,25 @@ impl Day {
         Self(self.0.checked_sub_days(Days::new(days)).unwrap_or(self.0))
     }
 
+    /// The first day of its month.
+    pub fn month_start(self) -> Self {
+        Self(self.0.with_day(1).unwrap_or(self.0))
+    }
+
+    /// The Monday on or before it.
+    pub fn week_start(self) -> Self {
+        self.minus(self.0.weekday().num_days_from_monday().into())
+    }
+
+    /// The `_id` of what a collection holds about this day and `of`: 4 bytes, the seconds of the day's start, then 8
+    /// bytes, the xxh3-64 of `of`; both big endian. The same for everyone who writes it.
+    pub fn row_id(self, of: ObjectId) -> ObjectId {
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&self.start().timestamp().to_be_bytes()[4..]);
+        bytes[4..].copy_from_slice(&xxhash_rust::xxh3::xxh3_64(&of.bytes()).to_be_bytes());
+        ObjectId::from_bytes(bytes)
+    }
+
     /// Every day from `from` to `to`, both included; none when `to` is earlier.
     pub fn range_inclusive(from: Self, to: Self) -> impl DoubleEndedIterator<Item = Self> + ExactSizeIterator {
         let days = usize::try_from((to.0 - from.0).num_days() + 1).unwrap_or(0);
@@ -131,6 +151,15 @@ mod tests {
         assert_eq!(Day::of(day.start()), day);
         assert_eq!(Day::of(day.end()), day.next());
         assert_eq!(day.next().previous(), day);
+    }
+
+    #[test]
+    fn weeks_begin_on_monday_and_months_on_the_first() {
+        let day = |text| Day::parse(text).unwrap();
+        assert_eq!(day("2024-03-03").week_start(), day("2024-02-26"));
+        assert_eq!(day("2024-02-26").week_start(), day("2024-02-26"));
+        assert_eq!(day("2024-02-29").month_start(), day("2024-02-01"));
+        assert_eq!(day("2024-02-01").month_start(), day("2024-02-01"));
     }
 
     #[test]

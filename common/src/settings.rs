@@ -8,6 +8,8 @@ use figment::providers::{Env, Format, Toml};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::documents::system_analytics::Engine;
+
 /// Where settings are read from when `--config` names no other file; it may be absent.
 pub const DEFAULT_FILE: &str = "config/analytics.toml";
 
@@ -172,13 +174,26 @@ impl Default for Ingest {
 pub struct Aggregator {
     /// When `aggregator serve` rolls up the day before: a cron expression of five fields, in UTC.
     pub schedule: String,
+    /// What computes a day: `scan` or `pushdown`. Both give the same numbers.
+    pub engine: Engine,
+    /// How often `aggregator serve` looks for days with late events, and refreshes today's provisional document.
+    #[serde(with = "humantime_serde")]
+    pub refresh: Duration,
     /// Slices of a day that are read at the same time, 1 to 64.
     pub scan_readers: usize,
+    /// Mebibytes of users and sessions that `scan` holds at a time, 16 to 65536.
+    pub scan_memory_mib: usize,
 }
 
 impl Default for Aggregator {
     fn default() -> Self {
-        Self { schedule: "10 0 * * *".into(), scan_readers: 4 }
+        Self {
+            schedule: "10 0 * * *".into(),
+            engine: Engine::Scan,
+            refresh: Duration::from_secs(5 * 60),
+            scan_readers: 4,
+            scan_memory_mib: 320,
+        }
     }
 }
 
@@ -281,6 +296,7 @@ impl Settings {
         in_range("ingest.batch_bytes", self.ingest.batch_bytes, 1, 16_000_000)?;
         in_range("ingest.in_flight", self.ingest.in_flight, 1, 64)?;
         in_range("aggregator.scan_readers", self.aggregator.scan_readers, 1, 64)?;
+        in_range("aggregator.scan_memory_mib", self.aggregator.scan_memory_mib, 16, 65_536)?;
         in_range("kafka.partitions", usize::try_from(self.kafka.partitions).unwrap_or(0), 1, 10_000)?;
         for (key, value) in [
             ("kafka.brokers", &self.kafka.brokers),
@@ -303,6 +319,7 @@ impl Settings {
         positive("ingest.batch_time", self.ingest.batch_time)?;
         positive("ingest.commit_interval", self.ingest.commit_interval)?;
         positive("ingest.drain_timeout", self.ingest.drain_timeout)?;
+        positive("aggregator.refresh", self.aggregator.refresh)?;
         positive("mongodb.server_selection_timeout", self.mongodb.server_selection_timeout)?;
         let protocols = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
         let strategies = ["cooperative-sticky", "range", "roundrobin"];

@@ -8,6 +8,7 @@ use common::event::{Event, EventType, Timestamp, array_index};
 use common::settings;
 
 use crate::dead_letter::DeadLetter;
+use crate::late::{DayNumber, day_number, start_of};
 use crate::offsets::Partition;
 
 /// Where a document came from.
@@ -119,6 +120,10 @@ pub struct Batch {
     dead_letter_bytes: usize,
     ends: Vec<(Partition, i64)>,
     last_time: Option<Timestamp>,
+    /// The days of its documents, in no order.
+    days: Vec<DayNumber>,
+    /// The milliseconds of the last document's day.
+    last_day: std::ops::Range<i64>,
     opened: Option<Instant>,
 }
 
@@ -130,6 +135,8 @@ impl Default for Batch {
             dead_letter_bytes: 0,
             ends: Vec::new(),
             last_time: None,
+            days: Vec::new(),
+            last_day: 0..0,
             opened: None,
         }
     }
@@ -140,7 +147,18 @@ impl Batch {
     pub fn push(&mut self, event: &Event<'_>, origin: Origin) {
         self.inserts[event.event_type() as usize].push(event, origin);
         self.last_time = Some(event.time);
+        // Nearly all events of a batch are of one day.
+        if !self.last_day.contains(&event.time.millis()) {
+            self.note_day(day_number(event.time.millis()));
+        }
         self.read(origin);
+    }
+
+    fn note_day(&mut self, day: DayNumber) {
+        self.last_day = start_of(day)..start_of(day + 1);
+        if !self.days.contains(&day) {
+            self.days.push(day);
+        }
     }
 
     /// Adds a refused message.
@@ -182,6 +200,11 @@ impl Batch {
         &self.ends
     }
 
+    /// The days of its documents.
+    pub fn days(&self) -> &[DayNumber] {
+        &self.days
+    }
+
     /// `time` of the last good event in it.
     pub fn last_time(&self) -> Option<Timestamp> {
         self.last_time
@@ -204,6 +227,8 @@ impl Batch {
         self.dead_letter_bytes = 0;
         self.ends.clear();
         self.last_time = None;
+        self.days.clear();
+        self.last_day = 0..0;
         self.opened = None;
     }
 }
@@ -240,6 +265,7 @@ mod tests {
             let expected = bson::doc! { "insert": "health_checks", "ordered": false, "writeConcern": { "w": "majority" }, "documents": documents };
             assert_eq!(command, expected, "round {round}");
             assert_eq!(batch.ends(), [(1, 12)]);
+            assert_eq!(batch.days(), [1_700_000_000_000 / 86_400_000]);
             batch.clear();
             assert!(batch.is_empty());
         }

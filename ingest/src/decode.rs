@@ -1,12 +1,17 @@
 //! From a Kafka message to a document in the batch, or to a dead letter in it.
 
-use common::event::{self, Accepted, Event, Invalid, Timestamp};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use common::event::{self, Accepted, Event, Invalid, Reason, Timestamp};
 use common::settings;
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers};
+use tokio::sync::watch;
 
 use crate::batch::{Batch, Origin};
 use crate::dead_letter::{DeadLetter, Stage};
+use crate::late::{self, DayNumber};
 use crate::metrics;
 use crate::offsets::Partition;
 use crate::presence::Presence;
@@ -20,17 +25,42 @@ pub struct Decoder {
     throttle: Throttle,
     presence: Presence,
     tools: ToolSeries,
+    sealed: watch::Receiver<Arc<BTreeSet<DayNumber>>>,
+    /// Only events before this time, milliseconds, can be of a sealed day: the end of the last one.
+    sealed_until: i64,
 }
 
 impl Decoder {
     /// With the limits of the settings.
-    pub fn new(settings: settings::Ingest, tools: ToolSeries) -> Self {
-        Self { settings, now: Timestamp::now(), throttle: Throttle::default(), presence: Presence::default(), tools }
+    pub fn new(
+        settings: settings::Ingest,
+        tools: ToolSeries,
+        sealed: watch::Receiver<Arc<BTreeSet<DayNumber>>>,
+    ) -> Self {
+        let mut decoder = Self {
+            settings,
+            now: Timestamp::now(),
+            throttle: Throttle::default(),
+            presence: Presence::default(),
+            tools,
+            sealed,
+            sealed_until: i64::MIN,
+        };
+        decoder.look_at_sealed_days();
+        decoder
+    }
+
+    fn look_at_sealed_days(&mut self) {
+        let last = self.sealed.borrow_and_update().last().copied();
+        self.sealed_until = last.map_or(i64::MIN, |last| late::start_of(last + 1));
     }
 
     /// Looks at the clock. Between two looks the same moment decides: a round takes milliseconds, the limits are minutes.
     pub fn look_at_clock(&mut self) {
         self.now = Timestamp::now();
+        if self.sealed.has_changed().unwrap_or(false) {
+            self.look_at_sealed_days();
+        }
     }
 
     /// Takes other rates over.
@@ -60,8 +90,19 @@ impl Decoder {
             message.headers().into_iter().flat_map(|headers| headers.iter().map(|header| (header.key, header.value)));
         let event = event::Message { value: message.payload(), headers }.decode()?;
         Accepted::at(self.now, self.settings.max_age, self.settings.max_future).check(&event)?;
+        if event.time.millis() < self.sealed_until {
+            self.check_sealed(&event)?;
+        }
         self.throttle.check(&event, self.now)?;
         Ok(event)
+    }
+
+    fn check_sealed(&self, event: &Event<'_>) -> Result<(), Box<Invalid>> {
+        if !self.sealed.borrow().contains(&late::day_number(event.time.millis())) {
+            return Ok(());
+        }
+        let problem = format!("{} is of a day that is sealed: its numbers are final, and nothing is added", event.time);
+        Err(Invalid::at("time", Reason::DaySealed, problem))
     }
 
     /// The partition is somebody else's from now on.

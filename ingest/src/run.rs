@@ -14,7 +14,7 @@ use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::tools::{self, ToolSeries};
 use crate::writer::Writer;
-use crate::{live_settings, metrics};
+use crate::{late, live_settings, metrics};
 
 /// The port of `/metrics` and `/healthz` when `telemetry.listen` is empty.
 pub const DEFAULT_PORT: u16 = 9464;
@@ -46,9 +46,12 @@ pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
     tokio::spawn(live_settings::follow(database.clone(), settings.ingest.clone(), rates));
     let (slugs, known_slugs) = watch::channel(Arc::default());
     tokio::spawn(tools::follow(database.clone(), slugs));
+    // Before the first message is read: none of a sealed day may pass.
+    let (sealed, sealed_days) = watch::channel(late::sealed_days(&database).await?);
+    tokio::spawn(late::follow(database.clone(), sealed));
     let parts = Parts {
         writer: Arc::new(Writer::new(database, settings.kafka.clone(), dead_letters, readiness.clone())),
-        decoder: Decoder::new(settings.ingest.clone(), ToolSeries::new(known_slugs)),
+        decoder: Decoder::new(settings.ingest.clone(), ToolSeries::new(known_slugs), sealed_days),
         rates: rates_in_force,
         runtime: tokio::runtime::Handle::current(),
     };

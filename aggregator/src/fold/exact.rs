@@ -27,6 +27,11 @@ impl Mean {
         self.sum += (value * (2.0_f64).powi(FRACTION_BITS as i32)) as u128;
     }
 
+    /// The mean of values that were added up elsewhere, each cut into its whole part and the next two 32 binary digits.
+    pub fn of_parts(count: u64, [whole, upper, lower]: [u64; 3]) -> Self {
+        Self { count, sum: (u128::from(whole) << 64) + (u128::from(upper) << 32) + u128::from(lower) }
+    }
+
     /// Adds all values of another mean.
     pub fn merge(&mut self, other: Self) {
         self.count += other.count;
@@ -36,6 +41,11 @@ impl Mean {
     /// How many values were added.
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// The sum, rounded once.
+    pub fn sum(&self) -> f64 {
+        ratio(self.sum, 1 << FRACTION_BITS).unwrap_or_default()
     }
 
     /// The mean, rounded once; none of nothing.

@@ -38,6 +38,15 @@ impl Presence {
         }
     }
 
+    /// Bytes held outside of the value itself.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Near(intervals) if intervals.spilled() => intervals.capacity() * size_of::<(i32, i32)>(),
+            Self::Far(intervals) if intervals.spilled() => intervals.capacity() * size_of::<(i64, i64)>(),
+            Self::Near(_) | Self::Far(_) => 0,
+        }
+    }
+
     /// Present whenever `other` is too.
     pub fn merge(&mut self, other: Self) {
         match other {
@@ -66,25 +75,36 @@ fn insert<T: Ord + Copy, A: Array<Item = (T, T)>>(intervals: &mut SmallVec<A>, (
     }
 }
 
-/// The largest number of users present at one instant.
-pub fn peak<'a>(users: impl Iterator<Item = &'a Presence>) -> u64 {
-    let mut near = Edges::<i32>::default();
-    let mut far = Edges::<i64>::default();
-    for user in users {
+/// The times of presence of many users, as far as counting them needs them: 8 bytes each.
+#[derive(Debug, Default)]
+pub struct Crowd {
+    near: Edges<i32>,
+    far: Edges<i64>,
+}
+
+impl Crowd {
+    /// One more user.
+    pub fn add(&mut self, user: &Presence) {
         match user {
-            Presence::Near(intervals) => near.extend(intervals),
-            Presence::Far(intervals) => far.extend(intervals),
+            Presence::Near(intervals) => self.near.extend(intervals),
+            Presence::Far(intervals) => self.far.extend(intervals),
         }
     }
-    if far.starts.is_empty() {
-        return near.peak();
+
+    /// The largest number of users present at one instant.
+    pub fn peak(self) -> u64 {
+        let Self { near, mut far } = self;
+        if far.starts.is_empty() {
+            return near.peak();
+        }
+        far.starts.extend(near.starts.into_iter().map(i64::from));
+        far.ends.extend(near.ends.into_iter().map(i64::from));
+        far.peak()
     }
-    far.starts.extend(near.starts.into_iter().map(i64::from));
-    far.ends.extend(near.ends.into_iter().map(i64::from));
-    far.peak()
 }
 
 /// Where intervals start and where they end; which start belongs to which end does not matter for counting.
+#[derive(Debug)]
 struct Edges<T> {
     starts: Vec<T>,
     ends: Vec<T>,
@@ -124,6 +144,12 @@ impl<T: Ord + Copy> Edges<T> {
 mod tests {
     use super::*;
 
+    fn peak<'a>(users: impl IntoIterator<Item = &'a Presence>) -> u64 {
+        let mut crowd = Crowd::default();
+        users.into_iter().for_each(|user| crowd.add(user));
+        crowd.peak()
+    }
+
     fn presence(intervals: &[(i64, i64)]) -> Presence {
         let mut presence = Presence::of(intervals[0].0, intervals[0].1);
         intervals[1..].iter().for_each(|(start, end)| presence.add(*start, *end));
@@ -133,26 +159,26 @@ mod tests {
     #[test]
     fn who_leaves_as_another_comes_is_not_counted_with_him() {
         let [first, second] = [presence(&[(0, 10)]), presence(&[(10, 20)])];
-        assert_eq!(peak([&first, &second].into_iter()), 1);
+        assert_eq!(peak([&first, &second]), 1);
         let overlapping = presence(&[(9, 20)]);
-        assert_eq!(peak([&first, &overlapping].into_iter()), 2);
+        assert_eq!(peak([&first, &overlapping]), 2);
     }
 
     #[test]
     fn a_user_counts_once_however_much_he_does() {
         let busy = presence(&[(0, 10), (5, 15), (30, 40), (12, 32), (100, 110)]);
         assert!(matches!(&busy, Presence::Near(intervals) if intervals.as_slice() == [(0, 40), (100, 110)]));
-        assert_eq!(peak([&busy].into_iter()), 1);
+        assert_eq!(peak([&busy]), 1);
     }
 
     #[test]
     fn far_and_near_times_are_counted_together() {
         let (far, near) = (presence(&[(-1 << 62, 1 << 62)]), presence(&[(0, 10), (1 << 61, 1 << 62)]));
-        assert_eq!(peak([&far, &near, &presence(&[(5, 6)])].into_iter()), 3);
+        assert_eq!(peak([&far, &near, &presence(&[(5, 6)])]), 3);
     }
 
     #[test]
     fn nobody_is_nobody() {
-        assert_eq!(peak(std::iter::empty()), 0);
+        assert_eq!(peak([]), 0);
     }
 }

@@ -126,6 +126,16 @@ impl Session {
         *self = single.unwrap_or(Self::Several(several));
     }
 
+    /// Bytes held outside of the value itself.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Single { .. } => 0,
+            Self::Several(several) => {
+                size_of::<Several>() + (several.all.capacity() + several.of_tools.capacity()) * size_of::<Visit>()
+            }
+        }
+    }
+
     /// Its visits, by start.
     pub fn visits(&self) -> impl Iterator<Item = Visit> + '_ {
         let (single, several) = match self {

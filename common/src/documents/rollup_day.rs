@@ -9,8 +9,9 @@ use crate::day::Day;
 pub const COLLECTION: &str = "rollup_days";
 
 enumeration! {
-    /// How the last attempt at a day ended.
+    /// How the last attempt at a day ended; provisional while the day was not over.
     State {
+        Provisional = "provisional",
         Rolled = "rolled",
         Failed = "failed",
     }
@@ -44,6 +45,10 @@ pub struct RollupDay {
     /// Since when an event waits that the daily document does not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dirty_since: Option<DateTime>,
+    /// How often ingest has marked the day dirty. A roll-up that found this number before it read the events may clear
+    /// `dirty_since` only if it still finds the same: otherwise an event came that it may not have seen.
+    #[serde(default)]
+    pub dirty_marks: i64,
     /// Since when the day is never computed again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sealed_at: Option<DateTime>,

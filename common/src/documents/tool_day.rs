@@ -14,7 +14,7 @@ pub const COLLECTION: &str = "tool_days";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolDay {
-    /// Identifies the document.
+    /// Made from day and tool: [`Day::row_id`].
     #[serde(rename = "_id")]
     pub id: ObjectId,
     /// The UTC day.
@@ -31,10 +31,22 @@ pub struct ToolDay {
     pub duration: Duration,
     /// `performance.responseTime` over the uses that have it.
     pub response_time: ResponseTime,
-    /// Uses by the user's plan; uses without an account are in none.
+    /// Uses by the plan that the user has when the day is rolled up; uses without a known account are in none.
     pub by_plan: BTreeMap<String, i64>,
-    /// Uses by country; uses without one are in none.
+    /// Uses by country, two capital letters, `other` for any other text; uses without one are in none.
     pub by_country: BTreeMap<String, i64>,
+    /// Health checks.
+    #[serde(default)]
+    pub health_checks: i64,
+    /// Of them, those that were good.
+    #[serde(default)]
+    pub healthy_checks: i64,
+    /// Time of the latest use; absent on a day without uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<DateTime>,
+    /// Time of the latest health check; absent on a day without checks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_health_check_at: Option<DateTime>,
     /// When this was computed.
     pub updated_at: DateTime,
 }
@@ -61,7 +73,8 @@ pub struct ResponseTime {
     pub count: i64,
     /// Their sum, milliseconds.
     pub total: f64,
-    /// Filled buckets only, by rising bound; their counts add up to `count`.
+    /// Filled buckets only, by rising bound; their counts add up to `count`. The bounds are the same for all tools and
+    /// days, sixteen to a doubling, so histograms add up and a percentile is at most 1/16 too high.
     pub histogram: Vec<Bucket>,
 }
 

@@ -12,7 +12,7 @@ pub const COLLECTION: &str = "user_days";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserDay {
-    /// Identifies the document.
+    /// Made from day and user: [`Day::row_id`].
     #[serde(rename = "_id")]
     pub id: ObjectId,
     /// The UTC day.
@@ -25,10 +25,15 @@ pub struct UserDay {
     pub failures: i64,
     /// Page views.
     pub page_views: i64,
-    /// Visits.
+    /// Visits. Those of a session that several users share are the one's with the smallest id.
     pub visits: i64,
     /// Length of the visits together, minutes.
     pub minutes: f64,
+    /// Time of the latest tool use; absent on a day without uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<DateTime>,
+    /// Time of the latest tool use or activity, failed logins left out.
+    pub last_activity_at: DateTime,
     /// When this was computed.
     pub updated_at: DateTime,
 }

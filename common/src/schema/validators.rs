@@ -379,7 +379,7 @@ pub(super) fn tool_days() -> Document {
             ("byCountry", map_of(count())),
             ("updatedAt", date()),
         ],
-        [],
+        [("healthChecks", count()), ("healthyChecks", count()), ("lastUsedAt", date()), ("lastHealthCheckAt", date())],
     )
 }
 
@@ -396,7 +396,7 @@ pub(super) fn user_days() -> Document {
             ("minutes", number()),
             ("updatedAt", date()),
         ],
-        [],
+        [("lastUsedAt", date()), ("lastActivityAt", date())],
     )
 }
 
@@ -414,6 +414,7 @@ pub(super) fn rollup_days() -> Document {
             ("attempts", count()),
             ("lastError", string()),
             ("dirtySince", date()),
+            ("dirtyMarks", count()),
             ("sealedAt", date()),
         ],
     )

@@ -1,0 +1,175 @@
+//! `aggregator verify`: computes a day with both engines, and holds them and the stored document to each other.
+
+use bson::{Bson, Document};
+use comfy_table::{Cell, Table};
+use common::day::Day;
+use common::documents::system_analytics::{Engine, SystemAnalytics};
+use serde::Serialize;
+
+use crate::rollup::Rollup;
+use crate::{lookup, table};
+
+/// Stands in the table for what is not there.
+const ABSENT: &str = "–";
+
+/// What became of one day.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verified {
+    /// The day.
+    pub day: Day,
+    /// True: its events are not whole any more, so it was not computed.
+    pub sealed: bool,
+    /// Whether it has a daily document.
+    pub stored: bool,
+    /// Fields that were compared.
+    pub compared: usize,
+    /// Those that differ.
+    pub differences: Vec<Difference>,
+}
+
+/// A field on which not all agree. Values are relaxed Extended JSON, none where the field is not there.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// Its path in the document.
+    pub field: String,
+    /// As the scan engine computes it now.
+    pub scan: Option<serde_json::Value>,
+    /// As the pushdown engine computes it now.
+    pub pushdown: Option<serde_json::Value>,
+    /// As the daily document has it.
+    pub stored: Option<serde_json::Value>,
+}
+
+impl Verified {
+    /// Whether the day is as it should be: nothing differs, and it has a document.
+    pub fn is_right(&self) -> bool {
+        self.sealed || (self.stored && self.differences.is_empty())
+    }
+}
+
+/// Computes `day` with both engines and compares; writes nothing.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn day(rollup: &Rollup, day: Day) -> anyhow::Result<Verified> {
+    let stored = lookup::daily_document(&rollup.database, day).await?;
+    if lookup::is_sealed(&rollup.database, day).await? {
+        return Ok(Verified { day, sealed: true, stored: stored.is_some(), compared: 0, differences: Vec::new() });
+    }
+    let scan = fields(&rollup.compute(day, Engine::Scan).await?)?;
+    let pushdown = fields(&rollup.compute(day, Engine::Pushdown).await?)?;
+    let is_stored = stored.is_some();
+    // Without a document there is one thing to say, not forty.
+    let stored = stored.map_or_else(|| Ok(scan.clone()), |stored| fields(&stored))?;
+    let (compared, differences) = compare(&scan, &pushdown, &stored);
+    Ok(Verified { day, sealed: false, stored: is_stored, compared, differences })
+}
+
+/// The differences of all days as a table; none when there are none.
+pub fn table(verified: &[Verified]) -> Option<Table> {
+    let mut table = table::new(["Day", "Field", "Scan", "Pushdown", "Stored"], 2..=4);
+    for day in verified.iter().filter(|day| !day.is_right()) {
+        if !day.stored {
+            let none = [day.day.to_string(), "(no daily document)".into(), String::new(), String::new(), ABSENT.into()];
+            table.add_row(none);
+        }
+        for Difference { field, scan, pushdown, stored } in &day.differences {
+            let values = [scan, pushdown, stored]
+                .map(|value| Cell::new(value.as_ref().map_or_else(|| ABSENT.to_owned(), serde_json::Value::to_string)));
+            table.add_row([Cell::new(day.day), Cell::new(field)].into_iter().chain(values));
+        }
+    }
+    (table.row_count() > 0).then_some(table)
+}
+
+/// One line about a day.
+pub fn summary(verified: &Verified) -> String {
+    let Verified { day, compared, differences, .. } = verified;
+    if verified.sealed {
+        return format!("{day}: sealed, its events are not whole any more, so it cannot be computed again");
+    }
+    let stored = match (verified.stored, differences.len()) {
+        (false, _) => format!("; it has no daily document, make it with: aggregator run --date {day}"),
+        (true, 0) => String::new(),
+        (true, _) => format!("; if events came late, roll it up again with: aggregator run --date {day}"),
+    };
+    format!("{day}: {} of {compared} fields differ{stored}", differences.len())
+}
+
+type Fields = Vec<(String, Bson)>;
+
+/// Every number of the document, by its path. Left out is what may differ: who computed it, and when.
+fn fields(document: &SystemAnalytics) -> anyhow::Result<Fields> {
+    let mut document = bson::serialize_to_document(document)?;
+    for name in ["_id", "date", "createdAt", "updatedAt"] {
+        document.remove(name);
+    }
+    if let Ok(rollup) = document.get_document_mut("rollup") {
+        for name in ["engine", "computedAt", "provisional"] {
+            rollup.remove(name);
+        }
+    }
+    let mut fields = Vec::new();
+    flatten("", &document, &mut fields);
+    Ok(fields)
+}
+
+fn flatten(path: &str, document: &Document, fields: &mut Fields) {
+    for (name, value) in document {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        match value {
+            Bson::Document(inner) => flatten(&path, inner, fields),
+            Bson::Array(values) => {
+                let elements = values.iter().enumerate().map(|(index, value)| (index.to_string(), value.clone()));
+                flatten(&path, &elements.collect(), fields);
+            }
+            value => fields.push((path, value.clone())),
+        }
+    }
+}
+
+/// How many fields there are, and those that are not the same three times.
+fn compare(scan: &Fields, pushdown: &Fields, stored: &Fields) -> (usize, Vec<Difference>) {
+    let mut paths: Vec<&String> = Vec::new();
+    for (path, _) in [scan, pushdown, stored].into_iter().flatten() {
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    let differences = paths.iter().filter_map(|path| {
+        let find = |fields: &Fields| fields.iter().find(|(name, _)| name == *path).map(|(_, value)| value.clone());
+        let values @ [scan, pushdown, stored] = &[scan, pushdown, stored].map(find);
+        if scan == pushdown && scan == stored {
+            return None;
+        }
+        let [scan, pushdown, stored] = values.clone().map(|value| value.map(Bson::into_relaxed_extjson));
+        Some(Difference { field: (*path).clone(), scan, pushdown, stored })
+    });
+    (paths.len(), differences.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    fn flat(document: &Document) -> Fields {
+        let mut fields = Vec::new();
+        flatten("", document, &mut fields);
+        fields
+    }
+
+    #[test]
+    fn a_difference_in_the_last_bit_or_in_what_is_there_is_found() {
+        let scan = flat(&doc! { "a": { "b": 0.1 + 0.2, "c": [1, { "d": Bson::Null }] } });
+        let pushdown = flat(&doc! { "a": { "b": 0.3, "c": [1, { "d": Bson::Null }] } });
+        let stored = flat(&doc! { "a": { "b": 0.1 + 0.2, "c": [1] } });
+        let (compared, differences) = compare(&scan, &pushdown, &stored);
+        let named: Vec<_> = differences.iter().map(|difference| difference.field.as_str()).collect();
+        assert_eq!((compared, named), (3, vec!["a.b", "a.c.1.d"]));
+        assert_eq!(differences[1].scan, Some(serde_json::Value::Null));
+        assert_eq!(differences[1].stored, None);
+        assert_eq!(compare(&scan, &scan, &scan).1, []);
+    }
+}

@@ -1,0 +1,110 @@
+//! Events of days that are over: their day is marked dirty, so that the aggregator rolls it up again; or they are refused,
+//! when the day is sealed and nothing may change its numbers any more.
+//!
+//! Invariant: a batch is acknowledged, and its offsets are committed, after the days of its documents are marked. The mark
+//! comes after the documents are stored: a roll-up that finds no new mark when it is done began to read after them, or it
+//! saw them. Each mark raises `dirtyMarks`, so a roll-up that began before it cannot take it away. Nothing is remembered
+//! between batches: a remembered mark may be one that a roll-up has cleared.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::{Bson, DateTime, Document, doc};
+use common::day::Day;
+use common::documents::rollup_day::{self, RollupDay};
+use common::event::Timestamp;
+use futures::TryStreamExt;
+use mongodb::Database;
+use mongodb::error::Error;
+use mongodb::options::WriteConcern;
+use tokio::sync::watch;
+
+use crate::dead_letter::{MAX_RETRY_DELAY, retry_delays};
+
+/// How often the sealed days are looked at: whoever seals a day waits longer than this before he relies on it.
+pub const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Clocks differ. In the last minute of a day it counts as over already; to mark it too early harms nothing.
+const CLOCK_DIFFERENCE_MS: i64 = 60 * 1_000;
+
+const MILLIS_PER_DAY: i64 = 24 * 60 * 60 * 1_000;
+
+/// A day as the number of days since 1970: what a time in milliseconds gives with one division.
+pub type DayNumber = i64;
+
+/// The day of a time in milliseconds since 1970.
+pub const fn day_number(millis: i64) -> DayNumber {
+    millis.div_euclid(MILLIS_PER_DAY)
+}
+
+/// The first millisecond of a day.
+pub const fn start_of(day: DayNumber) -> i64 {
+    day * MILLIS_PER_DAY
+}
+
+/// Marks those of `days` dirty that are over; returns only when that is acknowledged by a majority, however long it takes.
+pub async fn mark(database: &Database, days: &[DayNumber]) {
+    let today = day_number(Timestamp::now().millis() + CLOCK_DIFFERENCE_MS);
+    for day in days.iter().filter(|day| **day < today) {
+        let mut delays = retry_delays();
+        while let Err(error) = mark_one(database, *day).await {
+            tracing::warn!(%error, "a day with late events could not be marked; trying again");
+            tokio::time::sleep(delays.next().unwrap_or(MAX_RETRY_DELAY)).await;
+        }
+    }
+}
+
+async fn mark_one(database: &Database, day: DayNumber) -> Result<(), Error> {
+    let day = Day::of(DateTime::from_millis(start_of(day)).to_chrono());
+    // The earlier of two times is kept: since then something waits.
+    let since = doc! { "$ifNull": ["$dirtySince", DateTime::now()] };
+    let marks = doc! { "$add": [{ "$ifNull": ["$dirtyMarks", 0_i64] }, 1_i64] };
+    states(database)
+        .update_one(
+            doc! { "_id": day.to_string() },
+            vec![doc! { "$set": { "dirtySince": since, "dirtyMarks": marks } }],
+        )
+        .upsert(true)
+        .write_concern(WriteConcern::majority())
+        .await?;
+    Ok(())
+}
+
+/// The days that are sealed now.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn sealed_days(database: &Database) -> Result<Arc<BTreeSet<DayNumber>>, Error> {
+    let sealed = doc! { "sealedAt": { "$type": "date" } };
+    let days = states(database).clone_with_type::<Document>();
+    let days: Vec<Document> = days.find(sealed).projection(doc! { "_id": 1 }).await?.try_collect().await?;
+    let number = |day: &Document| {
+        let day = day.get("_id").and_then(Bson::as_str)?;
+        Some(day_number(Day::parse(day).ok()?.start().timestamp_millis()))
+    };
+    Ok(Arc::new(days.iter().filter_map(number).collect()))
+}
+
+/// Looks at the sealed days from time to time, without end. While MongoDB is away, those known stay in force.
+pub async fn follow(database: Database, sealed: watch::Sender<Arc<BTreeSet<DayNumber>>>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    loop {
+        ticks.tick().await;
+        match sealed_days(&database).await {
+            Ok(days) => {
+                sealed.send_if_modified(|known| {
+                    *known != days && {
+                        *known = days;
+                        true
+                    }
+                });
+            }
+            Err(error) => tracing::warn!(%error, "the sealed days could not be read; those known stay in force"),
+        }
+    }
+}
+
+fn states(database: &Database) -> mongodb::Collection<RollupDay> {
+    database.collection(rollup_day::COLLECTION)
+}
