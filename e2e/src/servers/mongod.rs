@@ -202,6 +202,8 @@ impl Mongod {
             .args(["--port", &self.port.to_string()])
             .args(["--wiredTigerCacheSizeGB", &self.options.cache_gb.to_string()])
             .args(["--oplogSize", &self.options.oplog_mb.to_string()])
+            // What a killed program had begun holds its locks for this long, by default a minute.
+            .args(["--setParameter", "transactionLifetimeLimitSeconds=10"])
             // The flight recorder costs CPU and disk, and nobody reads it here.
             .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
             .args(&self.options.extra_args);
