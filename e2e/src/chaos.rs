@@ -20,6 +20,8 @@ use crate::world::{Running, World};
 
 /// Every so many events one is bad, and must become a dead letter.
 const BAD_EVERY: u64 = 50;
+/// Every so many events one is of yesterday, whose day must be marked before its offset is committed.
+const LATE_EVERY: u64 = 7;
 /// Events that are sent, and acknowledged, together.
 const CHUNK: u64 = 5_000;
 /// About how long a fault takes with the pause before it: the events are spread over all of them.
@@ -147,7 +149,8 @@ pub async fn run(options: Options, mut progress: impl FnMut(u32, &str, u64)) -> 
 }
 
 fn event(number: u64) -> Message {
-    let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    let days_ago = chrono::TimeDelta::days(i64::from(number.is_multiple_of(LATE_EVERY)));
+    let now = (chrono::Utc::now() - days_ago).to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let user = format!("65a0{:020x}", number % 997);
     let usage =
         json!({ "startTime": now, "endTime": now, "duration": 5, "inputSize": 1, "outputSize": 2, "success": true });

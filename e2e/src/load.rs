@@ -15,16 +15,21 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Good tool uses of 97 users, numbered from `from`, which happened just now.
 pub fn tool_uses(from: usize, count: usize) -> Vec<Message> {
-    let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    tool_uses_at(chrono::Utc::now(), from, count)
+}
+
+/// The same, which happened at `time`.
+pub fn tool_uses_at(time: chrono::DateTime<chrono::Utc>, from: usize, count: usize) -> Vec<Message> {
+    let time = time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let event = |number: usize| {
         let user = format!("65a0{:020x}", number % 97);
-        let usage = json!({ "startTime": now, "endTime": now, "duration": 5, "inputSize": 1, "outputSize": 2, "success": true });
+        let usage = json!({ "startTime": time, "endTime": time, "duration": 5, "inputSize": 1, "outputSize": 2, "success": true });
         let data = json!({
             "userId": user, "toolId": "65b000000000000000000001", "sessionId": "65c000000000000000000001", "usage": usage,
         });
         let event = json!({
             "specversion": "1.0", "id": number.to_string(), "source": "/load", "type": "com.devtoolkit.tool-usage.v1",
-            "time": now, "data": data,
+            "time": time, "data": data,
         });
         Message::new(user, event.to_string())
     };

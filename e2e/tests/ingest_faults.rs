@@ -6,7 +6,6 @@ use std::time::Duration;
 use bson::{Document, doc};
 use e2e::eventually::eventually;
 use e2e::load::{PATIENCE, stored, tool_uses, until_committed, until_stored};
-use e2e::servers::{Kafka, KafkaOptions, ReplicaSet, ReplicaSetOptions};
 use e2e::world::World;
 
 async fn assert_all_committed(world: &World) {
@@ -61,33 +60,6 @@ async fn two_workers_share_the_partitions_and_one_takes_over_when_the_other_goes
     until_stored(&world, 15_000).await;
     assert_all_committed(&world).await;
     second.stop(Duration::from_secs(10)).await;
-}
-
-#[tokio::test]
-async fn an_outage_of_either_server_is_waited_out() {
-    let (mut mongodb, mut kafka) =
-        tokio::try_join!(ReplicaSet::start(ReplicaSetOptions::default()), Kafka::start(KafkaOptions::default()))
-            .unwrap();
-    let world = World::on("outage", &mongodb.uri(), &kafka.brokers()).await;
-    world.run_ok("admin", &["migrate"]).await;
-    let mut worker = world.spawn("ingest", &["run"]);
-    world.produce(&tool_uses(0, 5_000)).await;
-    until_stored(&world, 5_000).await;
-
-    mongodb.member(0).kill().unwrap();
-    world.produce(&tool_uses(5_000, 20_000)).await;
-    eventually(PATIENCE, "a stalled writer", async || worker.stderr().contains("reading is paused").then_some(()))
-        .await;
-    mongodb.member(0).start().await.unwrap();
-    mongodb.wait_for_primary().await.unwrap();
-    until_stored(&world, 25_000).await;
-
-    kafka.kill().unwrap();
-    kafka.restart().await.unwrap();
-    world.produce(&tool_uses(25_000, 5_000)).await;
-    until_stored(&world, 30_000).await;
-    assert_all_committed(&world).await;
-    worker.stop(Duration::from_secs(10)).await;
 }
 
 #[tokio::test]

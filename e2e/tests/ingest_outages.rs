@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use e2e::eventually::eventually;
-use e2e::load::{PATIENCE, bad, stored, tool_uses, until_committed, until_stored};
+use e2e::load::{PATIENCE, bad, stored, tool_uses, tool_uses_at, until_committed, until_stored};
 use e2e::servers::{Kafka, KafkaOptions, ReplicaSet, ReplicaSetOptions};
 use e2e::topic;
 use e2e::world::{Running, World};
 use mongodb::Client;
 
-const DELAY: &str = "devtoolkit_ingest_seconds_without_progress";
+const WITHOUT_PROGRESS: &str = "devtoolkit_ingest_seconds_without_progress";
 const RETRIES: &str = "devtoolkit_ingest_insert_retries_total";
 
 async fn servers(mongodb: ReplicaSetOptions) -> (ReplicaSet, Kafka) {
@@ -34,7 +34,7 @@ async fn until_not_ready(worker: &Running, reason: &str) {
 }
 
 #[tokio::test]
-async fn readiness_and_the_alarm_for_no_progress_tell_the_truth_of_both_servers() {
+async fn an_outage_of_either_server_is_told_and_waited_out() {
     let (mut mongodb, mut kafka) = servers(ReplicaSetOptions::default()).await;
     let world = World::on("truth", &mongodb.uri(), &kafka.brokers()).await;
     world.run_ok("admin", &["migrate"]).await;
@@ -44,20 +44,30 @@ async fn readiness_and_the_alarm_for_no_progress_tell_the_truth_of_both_servers(
     until_ready(&worker).await;
 
     mongodb.member(0).kill().unwrap();
-    world.produce(&tool_uses(1_000, 1_000)).await;
+    world.produce(&tool_uses(1_000, 20_000)).await;
     until_not_ready(&worker, "MongoDB: does not take documents").await;
-    eventually(PATIENCE, "an alarm", async || worker.metric(DELAY).await.filter(|seconds| *seconds > 5.0)).await;
+    eventually(PATIENCE, "reading paused", async || {
+        worker.metric("devtoolkit_ingest_paused").await.filter(|paused| *paused > 0.0)
+    })
+    .await;
+    eventually(PATIENCE, "an alarm", async || worker.metric(WITHOUT_PROGRESS).await.filter(|seconds| *seconds > 5.0))
+        .await;
     mongodb.member(0).start().await.unwrap();
-    until_stored(&world, 2_000).await;
+    until_stored(&world, 21_000).await;
     until_ready(&worker).await;
-    eventually(PATIENCE, "the alarm's end", async || worker.metric(DELAY).await.filter(|seconds| *seconds < 5.0)).await;
+    eventually(PATIENCE, "the alarm's end", async || {
+        worker.metric(WITHOUT_PROGRESS).await.filter(|seconds| *seconds < 5.0)
+    })
+    .await;
 
     kafka.kill().unwrap();
     until_not_ready(&worker, "Kafka: no broker is connected").await;
     kafka.restart().await.unwrap();
-    world.produce(&tool_uses(2_000, 1_000)).await;
-    until_stored(&world, 3_000).await;
+    world.produce(&tool_uses(21_000, 1_000)).await;
+    until_stored(&world, 22_000).await;
     until_ready(&worker).await;
+    until_committed(&world).await;
+    assert!(world.read_topic(&world.dead_letter_topic()).await.is_empty(), "a good event was dead-lettered");
     worker.stop(Duration::from_secs(10)).await;
 }
 
@@ -144,6 +154,39 @@ async fn nothing_is_committed_past_a_dead_letter_that_is_not_taken() {
     topic::create(world.brokers(), &[(&letters, 4)]).await.unwrap();
     until_committed(&world).await;
     assert_eq!(world.read_topic(&letters).await.len(), 1);
+    worker.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn nothing_is_committed_past_a_late_event_whose_day_is_not_marked() {
+    let test_commands = vec!["--setParameter".to_owned(), "enableTestCommands=1".to_owned()];
+    let (mut mongodb, kafka) =
+        servers(ReplicaSetOptions { extra_args: test_commands, ..ReplicaSetOptions::default() }).await;
+    let world = World::on("unmarked", &mongodb.uri(), &kafka.brokers()).await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    let address = mongodb.member(0).address();
+    let server = Client::with_uri_str(format!("mongodb://{address}/?directConnection=true")).await.unwrap();
+    let refuse_marks = async |mode: &str| {
+        let data = doc! { "failCommands": ["update"], "errorCode": 14_031, "appName": "devtoolkit-analytics" };
+        let fail_point = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
+        server.database("admin").run_command(fail_point).await.unwrap();
+    };
+    refuse_marks("alwaysOn").await;
+    let yesterday = chrono::Utc::now() - chrono::TimeDelta::days(1);
+    world.produce(&tool_uses_at(yesterday, 0, 1_000)).await;
+    until_stored(&world, 1_000).await;
+    eventually(PATIENCE, "marks sent again", async || {
+        worker.metric("devtoolkit_ingest_late_day_mark_retries_total").await.filter(|retries| *retries > 2.0)
+    })
+    .await;
+    let committed: i64 = world.progress().await.iter().map(|(committed, _)| committed.unwrap_or(0)).sum();
+    assert_eq!(committed, 0, "committed before the aggregator is told");
+    refuse_marks("off").await;
+    until_committed(&world).await;
+    let states = world.db().collection::<Document>("rollup_days");
+    let state = states.find_one(doc! { "_id": yesterday.format("%F").to_string() }).await.unwrap().unwrap();
+    assert!(state.contains_key("dirtySince"), "{state}");
     worker.stop(Duration::from_secs(10)).await;
 }
 

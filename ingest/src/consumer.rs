@@ -1,7 +1,7 @@
 //! The poll loop: one OS thread that reads, decodes, seals batches, hands them to the writer and commits what is
 //! acknowledged. It never waits for the writer without polling: Kafka would take the partitions away.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Batch, Limits};
 use crate::decode::Decoder;
+use crate::late::{self, DayNumber};
 use crate::metrics;
 use crate::offsets::{BatchId, OffsetTracker, Partition};
 use crate::rebalance::{Context, Event, give_back, take_over};
@@ -99,7 +100,7 @@ pub fn run(
     until: Until,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let (acknowledge, acknowledged) = channel();
+    let (tell, done) = channel();
     let mut worker = Worker {
         settings,
         consumer,
@@ -108,8 +109,11 @@ pub fn run(
         tracker: OffsetTracker::default(),
         open: Batch::default(),
         spare: Vec::new(),
-        acknowledge,
-        acknowledged,
+        tell,
+        done,
+        writing: 0,
+        unmarked: (Vec::new(), BTreeSet::new()),
+        is_marking: false,
         last_commit: Instant::now(),
         tidied: None,
         window: Window::new(settings.ingest.in_flight),
@@ -129,11 +133,12 @@ pub fn run(
     }
 }
 
-/// A batch comes back from the writer, with what became of it.
-struct Acknowledgement {
-    id: BatchId,
-    batch: Batch,
-    written: Written,
+/// What comes back from the writer.
+enum Done {
+    /// A batch is stored; what became of it.
+    Written { id: BatchId, batch: Box<Batch>, written: Written },
+    /// The days of these batches' late events are marked.
+    Marked(Vec<BatchId>),
 }
 
 struct Worker<'a> {
@@ -145,8 +150,13 @@ struct Worker<'a> {
     open: Batch,
     /// Emptied batches, whose memory serves again.
     spare: Vec<Batch>,
-    acknowledge: Sender<Acknowledgement>,
-    acknowledged: Receiver<Acknowledgement>,
+    tell: Sender<Done>,
+    done: Receiver<Done>,
+    /// Batches being written.
+    writing: usize,
+    /// Batches that are stored and whose late days are not marked, and these days.
+    unmarked: (Vec<BatchId>, BTreeSet<DayNumber>),
+    is_marking: bool,
     last_commit: Instant,
     /// When [`Worker::tidy_if_due`] last did its work.
     tidied: Option<Instant>,
@@ -226,32 +236,68 @@ impl Worker<'_> {
             metrics::delay(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
         }
         let id = self.tracker.seal(batch.ends());
-        let (writer, acknowledge) = (Arc::clone(&self.parts.writer), self.acknowledge.clone());
+        self.writing += 1;
+        let (writer, tell) = (Arc::clone(&self.parts.writer), self.tell.clone());
         self.parts.runtime.spawn(async move {
             let written = writer.write(&batch).await;
             // The loop may have ended; then what is in flight is read, and absorbed, again.
-            let _ = acknowledge.send(Acknowledgement { id, batch, written });
+            let _ = tell.send(Done::Written { id, batch: Box::new(batch), written });
+        });
+    }
+
+    /// Marks the days of late events in what is stored so far. One mark serves many batches, so it keeps none of them
+    /// waiting but for its commit.
+    fn mark(&mut self) {
+        if self.is_marking || self.unmarked.0.is_empty() {
+            return;
+        }
+        self.is_marking = true;
+        let (batches, days) = std::mem::take(&mut self.unmarked);
+        let (writer, tell) = (Arc::clone(&self.parts.writer), self.tell.clone());
+        self.parts.runtime.spawn(async move {
+            writer.mark(&days).await;
+            let _ = tell.send(Done::Marked(batches));
         });
     }
 
     fn collect_acknowledged(&mut self) {
-        while let Ok(acknowledgement) = self.acknowledged.try_recv() {
-            self.note(acknowledgement);
+        while let Ok(done) = self.done.try_recv() {
+            self.note(done);
         }
     }
 
-    fn note(&mut self, Acknowledgement { id, mut batch, written }: Acknowledgement) {
-        self.tracker.acknowledge(id);
+    fn note(&mut self, done: Done) {
+        match done {
+            Done::Written { id, batch, written } => self.note_written(id, *batch, written),
+            Done::Marked(batches) => {
+                self.is_marking = false;
+                batches.into_iter().for_each(|id| self.tracker.acknowledge(id));
+            }
+        }
+        // Nothing else comes that the mark could serve as well.
+        if self.writing == 0 {
+            self.mark();
+        }
+    }
+
+    fn note_written(&mut self, id: BatchId, mut batch: Batch, written: Written) {
+        self.writing -= 1;
+        if late::over(batch.days()).next().is_some() {
+            self.unmarked.1.extend(late::over(batch.days()));
+            self.unmarked.0.push(id);
+        } else {
+            self.tracker.acknowledge(id);
+        }
         self.written += written;
         self.window.acknowledged(written.retries);
         self.progress_at = Instant::now();
         batch.clear();
         self.spare.push(batch);
-        metrics::in_flight(self.tracker.in_flight());
+        metrics::in_flight(self.writing);
     }
 
     fn is_full(&self) -> bool {
-        self.tracker.in_flight() >= self.window.size()
+        self.writing >= self.window.size()
     }
 
     /// Waits for an acknowledgement. A short wait costs nothing; in a stall the partitions are paused and polling goes
@@ -269,8 +315,8 @@ impl Worker<'_> {
                 None => {}
             }
         }
-        match self.acknowledged.recv_timeout(POLL) {
-            Ok(acknowledgement) => self.note(acknowledgement),
+        match self.done.recv_timeout(POLL) {
+            Ok(done) => self.note(done),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
         if !self.is_full() {
@@ -286,10 +332,7 @@ impl Worker<'_> {
         self.consumer.pause(&self.assignment())?;
         self.is_paused = true;
         metrics::paused(true);
-        tracing::warn!(
-            in_flight = self.tracker.in_flight(),
-            "the writer is stalled: reading is paused until it goes on"
-        );
+        tracing::warn!(in_flight = self.writing, "the writer is stalled: reading is paused until it goes on");
         Ok(())
     }
 
@@ -372,9 +415,10 @@ impl Worker<'_> {
     fn drain(&mut self) {
         let deadline = Instant::now() + self.settings.ingest.drain_timeout;
         while self.tracker.in_flight() > 0 {
+            self.mark();
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.acknowledged.recv_timeout(left) {
-                Ok(acknowledgement) => self.note(acknowledgement),
+            match self.done.recv_timeout(left) {
+                Ok(done) => self.note(done),
                 Err(_) => {
                     tracing::warn!(
                         batches = self.tracker.in_flight(),
@@ -389,6 +433,7 @@ impl Worker<'_> {
     fn commit_if_due(&mut self) {
         if self.last_commit.elapsed() >= self.settings.ingest.commit_interval {
             self.commit(CommitMode::Async);
+            self.mark();
         }
     }
 

@@ -1,10 +1,10 @@
 //! Events of days that are over: their day is marked dirty, so that the aggregator rolls it up again; or they are refused,
 //! when the day is sealed and nothing may change its numbers any more.
 //!
-//! Invariant: a batch is acknowledged, and its offsets are committed, after the days of its documents are marked. The mark
-//! comes after the documents are stored: a roll-up that finds no new mark when it is done began to read after them, or it
-//! saw them. Each mark raises `dirtyMarks`, so a roll-up that began before it cannot take it away. Nothing is remembered
-//! between batches: a remembered mark may be one that a roll-up has cleared.
+//! Invariant: the offsets of a batch are committed after the days of its documents are marked. The mark comes after the
+//! documents are stored: a roll-up that finds no new mark when it is done began to read after them, or it saw them. Each mark
+//! raises `dirtyMarks`, so a roll-up that began before it cannot take it away. One mark serves all batches that were stored
+//! before it; none is remembered for later ones, for a roll-up may have cleared it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use bson::{Bson, DateTime, Document, doc};
 use common::day::Day;
 use common::documents::rollup_day::{self, RollupDay};
 use common::event::Timestamp;
+use common::mongo;
 use futures::TryStreamExt;
 use mongodb::Database;
 use mongodb::error::Error;
@@ -21,12 +22,16 @@ use mongodb::options::WriteConcern;
 use tokio::sync::watch;
 
 use crate::dead_letter::{MAX_RETRY_DELAY, retry_delays};
+use crate::metrics;
 
 /// How often the sealed days are looked at: whoever seals a day waits longer than this before he relies on it.
 pub const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Clocks differ. In the last minute of a day it counts as over already; to mark it too early harms nothing.
 const CLOCK_DIFFERENCE_MS: i64 = 60 * 1_000;
+
+/// A server that was stopped where it stands keeps its connections open, and never answers.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 const MILLIS_PER_DAY: i64 = 24 * 60 * 60 * 1_000;
 
@@ -43,13 +48,24 @@ pub const fn start_of(day: DayNumber) -> i64 {
     day * MILLIS_PER_DAY
 }
 
-/// Marks those of `days` dirty that are over; returns only when that is acknowledged by a majority, however long it takes.
-pub async fn mark(database: &Database, days: &[DayNumber]) {
+/// Those of `days` that are over.
+pub fn over(days: &[DayNumber]) -> impl Iterator<Item = DayNumber> + '_ {
     let today = day_number(Timestamp::now().millis() + CLOCK_DIFFERENCE_MS);
-    for day in days.iter().filter(|day| **day < today) {
+    days.iter().copied().filter(move |day| *day < today)
+}
+
+/// Marks `days` dirty; returns only when that is acknowledged by a majority, however long it takes.
+pub async fn mark(database: &Database, days: &BTreeSet<DayNumber>) {
+    for day in days {
         let mut delays = retry_delays();
-        while let Err(error) = mark_one(database, *day).await {
-            tracing::warn!(%error, "a day with late events could not be marked; trying again");
+        loop {
+            let why = match tokio::time::timeout(TIME_LIMIT, mark_one(database, *day)).await {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => mongo::reason(&error),
+                Err(_) => format!("no answer within {} s", TIME_LIMIT.as_secs()),
+            };
+            metrics::mark_retried();
+            tracing::warn!(why, "a day with late events could not be marked; trying again");
             tokio::time::sleep(delays.next().unwrap_or(MAX_RETRY_DELAY)).await;
         }
     }
@@ -100,7 +116,10 @@ pub async fn follow(database: Database, sealed: watch::Sender<Arc<BTreeSet<DayNu
                     }
                 });
             }
-            Err(error) => tracing::warn!(%error, "the sealed days could not be read; those known stay in force"),
+            Err(error) => {
+                let reason = mongo::reason(&error);
+                tracing::warn!(reason, "the sealed days could not be read; those known stay in force");
+            }
         }
     }
 }

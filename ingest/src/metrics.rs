@@ -19,6 +19,7 @@ const DOCUMENTS: &str = "devtoolkit_ingest_documents_inserted_total";
 const ABSORBED: &str = "devtoolkit_ingest_documents_absorbed_total";
 const INSERT_SECONDS: &str = "devtoolkit_ingest_insert_duration_seconds";
 const INSERT_RETRIES: &str = "devtoolkit_ingest_insert_retries_total";
+const MARK_RETRIES: &str = "devtoolkit_ingest_late_day_mark_retries_total";
 const COMMIT_FAILURES: &str = "devtoolkit_ingest_commit_failures_total";
 const IN_FLIGHT: &str = "devtoolkit_ingest_batches_in_flight";
 const PAUSED: &str = "devtoolkit_ingest_paused";
@@ -54,6 +55,7 @@ pub fn describe() {
         "Time until a batch's documents of one collection were acknowledged, tries included"
     );
     describe_counter!(INSERT_RETRIES, "Inserts that were sent again, by collection");
+    describe_counter!(MARK_RETRIES, "Marks of days with late events that were not taken and sent again");
     describe_counter!(COMMIT_FAILURES, "Commits of offsets that failed; the offsets are committed again");
     describe_gauge!(IN_FLIGHT, "Batches being written");
     describe_gauge!(WINDOW, "Batches that may be written at the same time: halved when one must be sent again");
@@ -91,7 +93,7 @@ pub fn describe() {
     for reason in Reason::ALL {
         counter!(DEAD_LETTERS, "reason" => reason.as_str()).absolute(0);
     }
-    for name in [DEAD_LETTER_RETRIES, COMMIT_FAILURES] {
+    for name in [DEAD_LETTER_RETRIES, MARK_RETRIES, COMMIT_FAILURES] {
         counter!(name).absolute(0);
     }
     for name in [IN_FLIGHT, WINDOW, WITHOUT_PROGRESS, PAUSED, ASSIGNED, ACTIVE_USERS, THROTTLED_TOOLS] {
@@ -129,6 +131,11 @@ pub fn inserted(collection: &'static str, written: &Written, duration: Duration)
 /// An insert is sent again.
 pub fn insert_retried(collection: &'static str) {
     counter!(INSERT_RETRIES, "collection" => collection).increment(1);
+}
+
+/// A day with late events is marked again.
+pub fn mark_retried() {
+    counter!(MARK_RETRIES).increment(1);
 }
 
 /// A commit failed.

@@ -1,5 +1,6 @@
 //! Writes a batch until every document is stored by a majority and every dead letter is delivered.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf};
@@ -10,7 +11,8 @@ use mongodb::error::Error;
 
 use crate::batch::{Batch, Insert, Origin};
 use crate::dead_letter::{DeadLetters, MAX_RETRY_DELAY, retry_delays};
-use crate::{late, metrics, refused};
+use crate::late::{self, DayNumber};
+use crate::{metrics, refused};
 
 /// The first try's time limit. It doubles with each try, so that a slow server is given time and a dead one is left soon.
 const FIRST_TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -72,12 +74,15 @@ impl Writer {
     pub async fn write(&self, batch: &Batch) -> Written {
         let inserts = futures::future::join_all(batch.inserts().iter().map(|insert| self.insert(insert)));
         let (inserted, ()) = tokio::join!(inserts, self.dead_letters.send(batch.dead_letters()));
-        // After the documents and before the acknowledgement: see there why.
-        late::mark(&self.database, batch.days()).await;
         metrics::batch_written(batch);
         let mut written = Written { dead_letters: batch.dead_letters().len(), ..Written::default() };
         inserted.into_iter().for_each(|inserted| written += inserted);
         written
+    }
+
+    /// Marks days dirty; returns only when that is acknowledged, however long that takes.
+    pub async fn mark(&self, days: &BTreeSet<DayNumber>) {
+        late::mark(&self.database, days).await;
     }
 
     async fn insert(&self, insert: &Insert) -> Written {
