@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use bson::oid::ObjectId;
 use bson::{DateTime, Document, doc};
 use common::documents::lease::{self, Lease};
 use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
@@ -48,7 +49,8 @@ pub struct Held {
 /// # Errors
 /// MongoDB fails.
 pub async fn acquire(database: &Database) -> anyhow::Result<Held> {
-    let holder = format!("{}-{:08x}", std::process::id(), DateTime::now().timestamp_millis() as u32);
+    // In containers every aggregator has process id 1, and all may start in the same moment.
+    let holder = format!("{}-{}", std::process::id(), ObjectId::new());
     let mut told = false;
     loop {
         let lease = take_if_free(database, &holder).await.context("taking the lease")?;
