@@ -384,7 +384,12 @@ impl User {
     }
 }
 
-fn merge_maps<K: Hash + Eq, V>(into: &mut FxHashMap<K, V>, from: FxHashMap<K, V>, mut merge: impl FnMut(&mut V, V)) {
+/// Adds the entries of one map to another; `merge` joins what both have.
+pub(crate) fn merge_maps<K: Hash + Eq, V>(
+    into: &mut FxHashMap<K, V>,
+    from: FxHashMap<K, V>,
+    mut merge: impl FnMut(&mut V, V),
+) {
     into.reserve(from.len());
     for (key, value) in from {
         match into.entry(key) {

@@ -216,16 +216,6 @@ pub async fn day_states(database: &Database) -> anyhow::Result<Vec<RollupDay>> {
     states.try_collect().await.context("reading the states of the days")
 }
 
-/// Whether `day` must not be computed again.
-///
-/// # Errors
-/// MongoDB fails, or holds a document of another form.
-pub async fn is_sealed(database: &Database, day: Day) -> anyhow::Result<bool> {
-    let states = database.collection::<RollupDay>(rollup_day::COLLECTION);
-    let state = states.find_one(doc! { "_id": day.to_string() }).read_concern(ReadConcern::majority()).await;
-    Ok(state.context("reading the state of the day")?.is_some_and(|state| state.sealed_at.is_some()))
-}
-
 /// The days that need no roll-up: done and without late events since, or sealed.
 ///
 /// # Errors

@@ -53,7 +53,7 @@ impl Verified {
 /// MongoDB fails.
 pub async fn day(rollup: &Rollup, day: Day) -> anyhow::Result<Verified> {
     let stored = lookup::daily_document(&rollup.database, day).await?;
-    if lookup::is_sealed(&rollup.database, day).await? {
+    if lookup::day_state(&rollup.database, day).await?.is_some_and(|state| state.sealed_at.is_some()) {
         return Ok(Verified { day, sealed: true, stored: stored.is_some(), compared: 0, differences: Vec::new() });
     }
     let scan = fields(&rollup.compute(day, Engine::Scan).await?)?;

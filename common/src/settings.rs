@@ -321,20 +321,17 @@ impl Settings {
         positive("ingest.drain_timeout", self.ingest.drain_timeout)?;
         positive("aggregator.refresh", self.aggregator.refresh)?;
         positive("mongodb.server_selection_timeout", self.mongodb.server_selection_timeout)?;
+        let one_of = |key, value: &str, allowed: &[&str]| {
+            if allowed.contains(&value) {
+                Ok(())
+            } else {
+                Err(SettingsError::unusable(key, value, format!("one of {}", allowed.join(", "))))
+            }
+        };
         let protocols = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+        one_of("kafka.security_protocol", &self.kafka.security_protocol, &protocols)?;
         let strategies = ["cooperative-sticky", "range", "roundrobin"];
-        if !strategies.contains(&self.kafka.partition_assignment_strategy.as_str()) {
-            return Err(SettingsError::unusable(
-                "kafka.partition_assignment_strategy",
-                &self.kafka.partition_assignment_strategy,
-                format!("one of {}", strategies.join(", ")),
-            ));
-        }
-        if !protocols.contains(&self.kafka.security_protocol.as_str()) {
-            let expected = format!("one of {}", protocols.join(", "));
-            return Err(SettingsError::unusable("kafka.security_protocol", &self.kafka.security_protocol, expected));
-        }
-        Ok(())
+        one_of("kafka.partition_assignment_strategy", &self.kafka.partition_assignment_strategy, &strategies)
     }
 }
 

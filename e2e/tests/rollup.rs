@@ -13,18 +13,8 @@ use e2e::recount;
 use e2e::world::World;
 use futures::TryStreamExt;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A world with collections, users and tools. Its newest day is yesterday: older events would be removed by their TTL.
-async fn world(name: &str) -> World {
-    let world = World::new(name).await;
-    world.run_ok("admin", &["migrate"]).await;
-    events::store_people_and_tools(world.db(), &events::users(Day::yesterday()), &events::tools()).await;
-    world
-}
 
 async fn daily(world: &World, day: Day) -> Option<Document> {
     world.db().collection::<Document>("system_analytics").find_one(doc! { "date": day.to_string() }).await.unwrap()
@@ -51,7 +41,7 @@ async fn run(world: &World, day: Day) {
 
 #[tokio::test]
 async fn every_number_equals_the_recount_and_running_again_changes_none() {
-    let world = world("rollup-recount").await;
+    let world = events::world("rollup-recount").await;
     let last = Day::yesterday();
     let days: Vec<Day> = Day::range_inclusive(last.minus(2), last).collect();
     let mut sent = Vec::new();
@@ -94,7 +84,7 @@ async fn every_number_equals_the_recount_and_running_again_changes_none() {
 
 #[tokio::test]
 async fn a_late_event_counts_on_the_next_run_and_moves_the_trends_of_the_day_after() {
-    let world = world("rollup-late").await;
+    let world = events::world("rollup-late").await;
     let (day, after) = (Day::yesterday().previous(), Day::yesterday());
     let mut sent = events::random(day, 200, 7);
     sent.extend(events::random(after, 200, 8));
@@ -120,7 +110,7 @@ async fn a_late_event_counts_on_the_next_run_and_moves_the_trends_of_the_day_aft
 
 #[tokio::test]
 async fn a_day_without_events_has_zeros_and_nulls() {
-    let world = world("rollup-empty").await;
+    let world = events::world("rollup-empty").await;
     let day = Day::yesterday();
     run(&world, day).await;
     let document = daily(&world, day).await.unwrap();
@@ -134,7 +124,7 @@ async fn a_day_without_events_has_zeros_and_nulls() {
 
 #[tokio::test]
 async fn verified_and_premium_are_those_of_the_first_run() {
-    let world = world("rollup-snapshot").await;
+    let world = events::world("rollup-snapshot").await;
     let day = Day::yesterday();
     run(&world, day).await;
     let first = daily(&world, day).await.unwrap();
@@ -148,7 +138,7 @@ async fn verified_and_premium_are_those_of_the_first_run() {
 
 #[tokio::test]
 async fn what_cannot_be_read_is_left_out_and_said() {
-    let world = world("rollup-unreadable").await;
+    let world = events::world("rollup-unreadable").await;
     let day = Day::yesterday();
     let sent = events::random(day, 100, 3);
     events::store(world.db(), &sent).await;
@@ -170,7 +160,7 @@ async fn what_cannot_be_read_is_left_out_and_said() {
 
 #[tokio::test]
 async fn a_reader_never_sees_half_a_document() {
-    let world = world("rollup-reader").await;
+    let world = events::world("rollup-reader").await;
     let day = Day::yesterday();
     let database = world.db().clone();
     let watching = tokio::spawn(async move {
@@ -204,7 +194,7 @@ async fn a_reader_never_sees_half_a_document() {
 
 #[tokio::test]
 async fn show_and_status_are_readable() {
-    let world = world("rollup-show").await;
+    let world = events::world("rollup-show").await;
     let (day, before) = (Day::yesterday(), Day::yesterday().previous());
     events::store(world.db(), &events::random(before, 200, 1)).await;
     events::store(world.db(), &events::random(day, 220, 2)).await;
@@ -294,25 +284,9 @@ async fn serve_catches_up_newest_first_past_a_bad_day_and_ends_on_sigterm() {
     let table = world.run_ok("aggregator", &["status"]).await;
     assert_eq!(table.matches("failed").count(), 2 * 2, "a state and a remark each:\n{table}");
 
-    let address = listening(&serving.stderr()).expect("an address in the log");
-    let metrics = get(&address, "/metrics").await;
+    let metrics = serving.get("/metrics").await;
     assert!(metrics.contains("devtoolkit_aggregator_rollups_total{outcome=\"rolled\"} 4"), "{metrics}");
     assert!(metrics.contains("# HELP devtoolkit_aggregator_days_due"), "{metrics}");
-    assert!(get(&address, "/healthz/ready").await.starts_with("HTTP/1.1 200"));
+    assert!(serving.get("/healthz/ready").await.starts_with("HTTP/1.1 200"));
     serving.stop(Duration::from_secs(10)).await;
-}
-
-/// `127.0.0.1:port` out of the log line of the HTTP server.
-fn listening(log: &str) -> Option<String> {
-    let from = log.find("127.0.0.1:")?;
-    Some(log[from..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect())
-}
-
-async fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).await.unwrap();
-    response
 }

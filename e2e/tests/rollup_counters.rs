@@ -21,13 +21,6 @@ use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn world(name: &str) -> World {
-    let world = World::new(name).await;
-    world.run_ok("admin", &["migrate"]).await;
-    events::store_people_and_tools(world.db(), &events::users(Day::yesterday()), &events::tools()).await;
-    world
-}
-
 async fn all(world: &World, collection: &str, filter: Document) -> Vec<Document> {
     let collection = world.db().collection::<Document>(collection);
     collection.find(filter).sort(doc! { "_id": 1 }).await.unwrap().try_collect().await.unwrap()
@@ -185,7 +178,7 @@ async fn computed(world: &World) -> Vec<Document> {
 
 #[tokio::test]
 async fn counters_equal_a_recount_after_re_rolls_in_any_order() {
-    let world = world("counters-rerolls").await;
+    let world = events::world("counters-rerolls").await;
     let days: Vec<Day> = Day::range_inclusive(Day::yesterday().minus(3), Day::yesterday()).collect();
     let mut random = ChaCha8Rng::seed_from_u64(5);
     let mut sent = Vec::new();
@@ -211,7 +204,7 @@ async fn counters_equal_a_recount_after_re_rolls_in_any_order() {
 
 #[tokio::test]
 async fn rows_say_what_the_events_of_their_day_say() {
-    let world = world("counters-rows").await;
+    let world = events::world("counters-rows").await;
     let day = Day::yesterday();
     let mut sent = events::random(day, 600, 11);
     for (event, country) in sent.iter_mut().zip(["US", "de", "Atlantis"].iter().cycle()) {
@@ -300,7 +293,7 @@ fn assert_percentiles(row: &Document, uses: &[&&Value]) {
 #[tokio::test]
 async fn killed_anywhere_counters_equal_a_recount() {
     let kills: u64 = std::env::var("E2E_KILLS").map_or(6, |kills| kills.parse().unwrap());
-    let world = world("counters-kills").await;
+    let world = events::world("counters-kills").await;
     let days: Vec<Day> = Day::range_inclusive(Day::yesterday().minus(4), Day::yesterday()).collect();
     let mut random = ChaCha8Rng::seed_from_u64(17);
     let (mut sent, mut unfinished) = (Vec::new(), 0);
@@ -327,7 +320,7 @@ async fn killed_anywhere_counters_equal_a_recount() {
     assert_rows_and_counters_agree(&world).await;
     assert_counted(&world, &sent).await;
 
-    let undisturbed = self::world("counters-undisturbed").await;
+    let undisturbed = events::world("counters-undisturbed").await;
     events::store(undisturbed.db(), &sent).await;
     run(&undisturbed, days[0], days[4]).await;
     assert_eq!(computed(&world).await, computed(&undisturbed).await);

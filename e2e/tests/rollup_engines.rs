@@ -226,10 +226,8 @@ async fn a_day_that_does_not_fit_into_memory_is_counted_the_same_in_several_pass
 
 #[tokio::test]
 async fn verify_finds_what_was_changed_by_hand_and_what_came_late() {
-    let world = World::new("engines-verify").await;
-    world.run_ok("admin", &["migrate"]).await;
+    let world = events::world("engines-verify").await;
     let (first, last) = (Day::yesterday().previous(), Day::yesterday());
-    events::store_people_and_tools(world.db(), &events::users(last), &events::tools()).await;
     for (day, seed) in [(first, 1), (last, 2)] {
         events::store(world.db(), &events::random(day, 500, seed)).await;
     }

@@ -19,10 +19,7 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 async fn world(name: &str) -> World {
-    let world = World::new(name).await.with_env("AGGREGATOR__REFRESH", "1s");
-    world.run_ok("admin", &["migrate"]).await;
-    events::store_people_and_tools(world.db(), &events::users(Day::yesterday()), &events::tools()).await;
-    world
+    events::world(name).await.with_env("AGGREGATOR__REFRESH", "1s")
 }
 
 async fn send(world: &World, events: &[Value]) {

@@ -3,8 +3,6 @@
 //! Invariant: like the day's [`Fold`](crate::fold::Fold), a [`Book`] does not know in which order or slices its events came.
 //! It takes about 100 bytes a user, 16 for each tool that the user used, and 57 a session, times the slack of a hash table.
 
-use std::hash::Hash;
-
 use bson::oid::ObjectId;
 use common::documents::activity_log::Action;
 use rustc_hash::FxHashMap;
@@ -12,7 +10,7 @@ use rustc_hash::FxHashMap;
 use super::histogram::Histogram;
 use crate::fold::exact::Mean;
 use crate::fold::visits::{Session, Visit};
-use crate::fold::{Activity, FARTHEST, ToolUse};
+use crate::fold::{Activity, FARTHEST, ToolUse, merge_maps};
 
 /// Two capital letters of ASCII; any other text is [`OTHER_COUNTRY`], so that no sender can make a day's list long.
 pub type Country = [u8; 2];
@@ -230,17 +228,4 @@ fn smallest(one: Option<ObjectId>, other: Option<ObjectId>) -> Option<ObjectId> 
 
 fn joined(one: Option<(u64, u64)>, other: Option<(u64, u64)>) -> Option<(u64, u64)> {
     one.into_iter().chain(other).reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
-}
-
-fn merge_maps<K: Hash + Eq, V>(into: &mut FxHashMap<K, V>, from: FxHashMap<K, V>, merge: impl Fn(&mut V, V)) {
-    use std::collections::hash_map::Entry;
-    into.reserve(from.len());
-    for (key, value) in from {
-        match into.entry(key) {
-            Entry::Occupied(mut held) => merge(held.get_mut(), value),
-            Entry::Vacant(free) => {
-                free.insert(value);
-            }
-        }
-    }
 }

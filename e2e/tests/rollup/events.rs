@@ -8,6 +8,7 @@ use bson::{Document, RawDocumentBuf, doc};
 use common::day::Day;
 use common::event::{Data, Message};
 use e2e::recount::User;
+use e2e::world::World;
 use mongodb::Database;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
@@ -122,6 +123,14 @@ pub fn users(day: Day) -> Vec<User> {
 /// The names of the tools, by id.
 pub fn tools() -> BTreeMap<String, String> {
     (0..TOOLS - UNKNOWN_TOOLS).map(|number| (hex(3, number), format!("Tool {number}"))).collect()
+}
+
+/// A world with collections, users and tools. Its newest day is yesterday: older events would be removed by their TTL.
+pub async fn world(name: &str) -> World {
+    let world = World::new(name).await;
+    world.run_ok("admin", &["migrate"]).await;
+    store_people_and_tools(world.db(), &users(Day::yesterday()), &tools()).await;
+    world
 }
 
 /// Stores users and tools with what the aggregator reads of them.
