@@ -1,13 +1,16 @@
 //! Connecting to Kafka.
 
+use std::ffi::CStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
-use rdkafka::ClientConfig;
+use rdkafka::bindings::{rd_kafka_header_get_all, rd_kafka_headers_t};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedHeaders, Headers, OwnedHeaders};
+use rdkafka::{ClientConfig, Message};
 use secrecy::ExposeSecret;
 
 use crate::settings::Kafka;
@@ -105,3 +108,67 @@ pub struct Quiet;
 
 impl ClientContext for Quiet {}
 impl ConsumerContext for Quiet {}
+
+/// Headers that are librdkafka's own.
+pub trait NativeHeaders: Headers {
+    /// The headers, borrowed.
+    fn borrowed(&self) -> &BorrowedHeaders;
+}
+
+impl NativeHeaders for BorrowedHeaders {
+    fn borrowed(&self) -> &BorrowedHeaders {
+        self
+    }
+}
+
+impl NativeHeaders for OwnedHeaders {
+    fn borrowed(&self) -> &BorrowedHeaders {
+        self.as_borrowed()
+    }
+}
+
+/// Name and value of each header of a message. A name may be any bytes; rust-rdkafka's own way to read headers panics where
+/// it is not UTF-8, and so whoever can send to a topic could end its readers.
+#[allow(unsafe_code, reason = "librdkafka's function is the only other way to the names")]
+pub fn headers<M: Message<Headers: NativeHeaders>>(message: &M) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    let headers = message.headers().map(NativeHeaders::borrowed);
+    (0..).map_while(move |index| {
+        // A reference to BorrowedHeaders is librdkafka's own pointer.
+        let headers = std::ptr::from_ref(headers?).cast::<rd_kafka_headers_t>();
+        let (mut name, mut value, mut length) = (std::ptr::null(), std::ptr::null(), 0);
+        // SAFETY: the headers live as long as the message, which is borrowed.
+        let found = unsafe { rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut length) };
+        if found.is_error() {
+            return None;
+        }
+        // SAFETY: a header that was found has a name that ends with a zero byte, and a value of this length or none; both
+        // belong to the message.
+        unsafe {
+            let name = CStr::from_ptr(name).to_bytes();
+            Some((name, (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), length))))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::Timestamp;
+    use rdkafka::bindings::rd_kafka_header_add;
+    use rdkafka::message::{Header, OwnedMessage};
+
+    use super::*;
+
+    #[test]
+    #[allow(unsafe_code, reason = "rust-rdkafka adds no such name")]
+    fn a_name_that_is_no_text_is_read_as_bytes() {
+        let headers = OwnedHeaders::new().insert(Header { key: "ce_id", value: Some("1") });
+        let name = [0xff_u8, 0xfe];
+        let native = std::ptr::from_ref(headers.as_borrowed()).cast_mut().cast::<rd_kafka_headers_t>();
+        // SAFETY: the headers are alive, and nobody else has a reference to them; the function copies name and value.
+        let added = unsafe { rd_kafka_header_add(native, name.as_ptr().cast(), 2, std::ptr::null(), 0) };
+        assert!(!added.is_error());
+        let message = OwnedMessage::new(None, None, "topic".to_owned(), Timestamp::NotAvailable, 0, 0, Some(headers));
+        let read: Vec<_> = super::headers(&message).collect();
+        assert_eq!(read, [(b"ce_id".as_slice(), Some(b"1".as_slice())), (name.as_slice(), None)]);
+    }
+}

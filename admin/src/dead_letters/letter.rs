@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use common::event::EventType;
+use common::kafka::{self, NativeHeaders};
 use rdkafka::Message;
-use rdkafka::message::Headers;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -47,14 +47,14 @@ pub(super) struct Attributes {
 }
 
 impl Letter {
-    pub(super) fn read(message: &impl Message) -> Self {
-        let all = message.headers().into_iter().flat_map(Headers::iter);
+    pub(super) fn read(message: &impl Message<Headers: NativeHeaders>) -> Self {
         let (mut headers, mut errors) = (Vec::new(), Vec::new());
-        for header in all {
-            let value = header.value.map(<[u8]>::to_vec);
-            match header.key.strip_prefix(ERROR_HEADERS) {
+        for (name, value) in kafka::headers(message) {
+            // Of a name that is no text the replayed message has the replacement characters.
+            let (name, value) = (String::from_utf8_lossy(name), value.map(<[u8]>::to_vec));
+            match name.strip_prefix(ERROR_HEADERS) {
                 Some(name) => errors.push((name.to_owned(), value)),
-                None => headers.push((header.key.to_owned(), value)),
+                None => headers.push((name.into_owned(), value)),
             }
         }
         Self {

@@ -11,9 +11,9 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use common::kafka::{self, NativeHeaders};
 use rangemap::RangeInclusiveSet;
 use rdkafka::Message;
-use rdkafka::message::Headers;
 
 use super::letter::{ERROR_HEADERS, Place};
 
@@ -51,14 +51,14 @@ impl Places {
 
 /// The text of a mark, when the message is one. Letters have error headers, marks have none; so a refused message that
 /// came with a header of this name is still a letter.
-pub(super) fn read(message: &impl Message) -> Option<String> {
+pub(super) fn read(message: &impl Message<Headers: NativeHeaders>) -> Option<String> {
     let mut text = None;
-    for header in message.headers()?.iter() {
-        if header.key.starts_with(ERROR_HEADERS) {
+    for (name, value) in kafka::headers(message) {
+        if name.starts_with(ERROR_HEADERS.as_bytes()) {
             return None;
         }
-        if header.key == MARK {
-            text = Some(String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned());
+        if name == MARK.as_bytes() {
+            text = Some(String::from_utf8_lossy(value.unwrap_or_default()).into_owned());
         }
     }
     text
