@@ -46,6 +46,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     eprintln!("{} events are put on the topic", options.events);
     produce(&servers, options.events)?;
     let mongod = servers.mongodb.member(0).pid().context("mongod is gone")?;
+    let broker = servers.kafka.pid().context("the broker is gone")?;
     let mut rows = Vec::new();
     let (mut ratios, mut rates, mut cpus, mut peaks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     // Round 0 warms up the broker's JIT compiler, which would otherwise take a tenth of the machine from ingest alone.
@@ -54,7 +55,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         let before = cpu_time(mongod).unwrap_or_default();
         let limit = insert_ready_made(&servers, options.events, false).await?;
         let limit_cpu = cpu_time(mongod).unwrap_or_default() - before;
+        let broker_before = cpu_time(broker).unwrap_or_default();
         let (rate, cost) = ingest(&servers, options.events, round).await?;
+        let broker_cpu = cpu_time(broker).unwrap_or_default() - broker_before;
         let ingest_mongod_cpu = cpu_time(mongod).unwrap_or_default() - before - limit_cpu;
         let limit_rate = options.events as f64 / limit.as_secs_f64();
         let per_event = |cpu: Duration| cpu.as_secs_f64() * 1e6 / options.events as f64;
@@ -73,6 +76,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             format!("{:.0}", cost.peak_mib),
             format!("{:.1}", per_event(limit_cpu)),
             format!("{:.1}", per_event(ingest_mongod_cpu)),
+            format!("{:.2}", per_event(broker_cpu)),
             format!("{:.1}", cost.wall.as_secs_f64()),
         ]);
     }
@@ -94,6 +98,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         "peak RSS MiB",
         "mongod us (limit)",
         "mongod us (ingest)",
+        "broker us",
         "wall s",
     ];
     table::print(&header, rows);

@@ -13,6 +13,7 @@ use common::{kafka, settings::Settings};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedHeaders;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{Batch, Limits};
 use crate::decode::Decoder;
 use crate::late::{self, DayNumber};
+use crate::messages::{AT_ONCE, Messages};
 use crate::metrics;
 use crate::offsets::{BatchId, OffsetTracker, Partition};
 use crate::rebalance::{Context, Event, give_back, take_over};
@@ -29,8 +31,6 @@ use crate::writer::{Writer, Written};
 
 /// How long one poll waits when there is nothing to read: the longest that an acknowledgement lies unnoticed.
 const POLL: Duration = Duration::from_millis(20);
-/// Messages taken between two looks at the clock and the acknowledgements.
-const MESSAGES_PER_ROUND: usize = 256;
 /// Full for longer than this, the partitions are paused, and polling goes on.
 const STALL: Duration = Duration::from_secs(1);
 /// How often gauges are set and what is over is forgotten.
@@ -101,6 +101,8 @@ pub fn run(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let (tell, done) = channel();
+    let consumer = Arc::new(consumer);
+    let messages = Messages::of(Arc::clone(&consumer));
     let mut worker = Worker {
         settings,
         consumer,
@@ -129,7 +131,7 @@ pub fn run(
         if is_done || shutdown.is_cancelled() {
             return worker.finish(until);
         }
-        worker.round()?;
+        worker.round(&messages)?;
     }
 }
 
@@ -143,7 +145,7 @@ enum Done {
 
 struct Worker<'a> {
     settings: &'a Settings,
-    consumer: BaseConsumer<Context>,
+    consumer: Arc<BaseConsumer<Context>>,
     parts: Parts,
     limits: Limits,
     tracker: OffsetTracker,
@@ -174,55 +176,69 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    fn round(&mut self) -> anyhow::Result<()> {
+    fn round(&mut self, messages: &Messages) -> anyhow::Result<()> {
         self.collect_acknowledged();
-        self.handle_group_events()?;
+        self.listen()?;
+        self.handle_group_events(messages)?;
         self.commit_if_due();
         self.tidy_if_due();
         if self.is_full() {
             return self.wait_for_room();
         }
-        self.read()?;
+        self.read(messages)?;
         if self.open.is_due(&self.limits, Instant::now()) {
             self.seal();
         }
         Ok(())
     }
 
-    /// Reads until the batch is full, the round is over, or nothing more is there.
-    fn read(&mut self) -> anyhow::Result<()> {
-        self.parts.decoder.look_at_clock();
-        let mut wait = POLL;
-        for _ in 0..MESSAGES_PER_ROUND {
-            if let Some(pause) = self.parts.decoder.wait() {
-                std::thread::sleep(pause.min(POLL));
-                return Ok(());
-            }
-            match self.consumer.poll(wait) {
-                Some(Ok(message)) => {
-                    self.parts.decoder.take(&mut self.open, &message);
-                    let is_target = |target: &i64| message.offset() + 1 >= *target;
-                    if self.targets.get(&message.partition()).is_some_and(is_target) {
-                        self.targets.remove(&message.partition());
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    self.targets.remove(&partition);
-                }
-                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+    /// Serves the consumer's own queue: the group, the statistics, errors. This is also what tells Kafka that the worker lives.
+    fn listen(&mut self) -> anyhow::Result<()> {
+        let consumer = Arc::clone(&self.consumer);
+        while let Some(polled) = consumer.poll(Duration::ZERO) {
+            match polled {
+                Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
                     return Err(error).context("Kafka's client cannot go on; start the worker again");
                 }
-                Some(Err(error)) => tracing::warn!(%error, "Kafka"),
-                None => return Ok(()),
+                // Every partition is forwarded before it is assigned, so no message comes this way. Should one ever, it
+                // comes before all others of its partition.
+                polled => self.take(polled),
             }
-            if self.open.is_full(&self.limits) {
-                self.seal();
-                return Ok(());
-            }
-            // Only the first message of a round is waited for.
-            wait = Duration::ZERO;
         }
         Ok(())
+    }
+
+    /// Reads what is there, up to the next look at the clock.
+    fn read(&mut self, messages: &Messages) -> anyhow::Result<()> {
+        self.parts.decoder.look_at_clock();
+        if let Some(pause) = self.parts.decoder.wait() {
+            std::thread::sleep(pause.min(POLL));
+            return Ok(());
+        }
+        // Under a limit each message waits for its turn.
+        let most = if self.parts.decoder.is_limited() { 1 } else { AT_ONCE };
+        messages.take(POLL, most, |taken| self.take(taken))?;
+        Ok(())
+    }
+
+    /// Takes a message into the open batch.
+    fn take(&mut self, taken: Result<impl Message<Headers = BorrowedHeaders>, KafkaError>) {
+        match taken {
+            Ok(message) => {
+                self.parts.decoder.take(&mut self.open, &message);
+                let is_target = |target: &i64| message.offset() + 1 >= *target;
+                if self.targets.get(&message.partition()).is_some_and(is_target) {
+                    self.targets.remove(&message.partition());
+                }
+                if self.open.is_full(&self.limits) {
+                    self.seal();
+                }
+            }
+            Err(KafkaError::PartitionEOF(partition)) => {
+                self.targets.remove(&partition);
+            }
+            Err(error) => tracing::warn!(%error, "Kafka"),
+        }
     }
 
     /// Hands the open batch to the writer.
@@ -307,14 +323,6 @@ impl Worker<'_> {
         if !self.is_paused && since.elapsed() >= STALL {
             self.pause()?;
         }
-        if self.is_paused {
-            match self.consumer.poll(Duration::ZERO) {
-                // Fetched before the pause: it is ours to keep, the batch has room for it.
-                Some(Ok(message)) => self.parts.decoder.take(&mut self.open, &message),
-                Some(Err(error)) => tracing::debug!(%error, "Kafka, while paused"),
-                None => {}
-            }
-        }
         match self.done.recv_timeout(POLL) {
             Ok(done) => self.note(done),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
@@ -352,10 +360,10 @@ impl Worker<'_> {
         list
     }
 
-    fn handle_group_events(&mut self) -> anyhow::Result<()> {
+    fn handle_group_events(&mut self, messages: &Messages) -> anyhow::Result<()> {
         while let Some(event) = self.consumer.context().next_event() {
             match event {
-                Event::Assign(partitions) => self.assign(&partitions)?,
+                Event::Assign(partitions) => self.assign(messages, &partitions)?,
                 Event::Revoke(partitions) => self.revoke(&partitions)?,
                 Event::CommitFailed(error) => {
                     // A commit of a generation that is over is no failure of ours: the next owner reads again.
@@ -368,7 +376,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn assign(&mut self, partitions: &TopicPartitionList) -> anyhow::Result<()> {
+    fn assign(&mut self, messages: &Messages, partitions: &TopicPartitionList) -> anyhow::Result<()> {
         let numbers = numbers(partitions);
         tracing::info!(partitions = ?numbers, "assigned");
         for partition in &numbers {
@@ -378,6 +386,7 @@ impl Worker<'_> {
                 .unwrap_or((0, i64::MAX));
             self.targets.insert(*partition, high);
         }
+        messages.forward(partitions)?;
         take_over(&self.consumer, partitions)?;
         self.tracker.assign(numbers);
         self.assigned_at.get_or_insert_with(Instant::now);
@@ -486,8 +495,6 @@ impl Worker<'_> {
         self.drain();
         self.commit(CommitMode::Sync);
         let is_committed = self.tracker.to_commit().is_empty();
-        self.consumer.context().close();
-        self.consumer.unsubscribe();
         if until == Until::CaughtUp {
             anyhow::ensure!(
                 is_caught_up,
@@ -512,6 +519,14 @@ impl Worker<'_> {
         if dead_letters > 0 {
             println!("see why: admin dead-letters list");
         }
+    }
+}
+
+impl Drop for Worker<'_> {
+    /// However the loop ends, nobody handles the group's events any more, and the client's own end would wait for it.
+    fn drop(&mut self) {
+        self.consumer.context().close();
+        self.consumer.unsubscribe();
     }
 }
 

@@ -7,7 +7,7 @@ use common::event::Reason;
 use common::{kafka, settings};
 use rdkafka::Message;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Header, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::sync::OnceCell;
 
@@ -48,9 +48,9 @@ pub struct DeadLetter {
 
 impl DeadLetter {
     /// A copy of `message`, byte for byte, with headers that say why and where it was refused.
-    pub fn new(message: &BorrowedMessage<'_>, stage: Stage, reason: Reason, why: String) -> Self {
+    pub fn new(message: &impl Message<Headers = BorrowedHeaders>, stage: Stage, reason: Reason, why: String) -> Self {
         let origin = Origin { partition: message.partition(), offset: message.offset() };
-        let original = message.headers().map_or_else(OwnedHeaders::new, rdkafka::message::BorrowedHeaders::detach);
+        let original = message.headers().map_or_else(OwnedHeaders::new, BorrowedHeaders::detach);
         let headers = [
             ("__connect.errors.topic", message.topic().to_owned()),
             ("__connect.errors.partition", origin.partition.to_string()),

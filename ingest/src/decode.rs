@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use common::event::{self, Accepted, Event, Invalid, Reason, Timestamp};
-use common::settings;
+use common::{kafka, settings};
 use rdkafka::Message;
-use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::message::BorrowedHeaders;
 use tokio::sync::watch;
 
 use crate::batch::{Batch, Origin};
@@ -73,8 +73,13 @@ impl Decoder {
         self.throttle.wait()
     }
 
+    /// Whether the rate of all events is limited.
+    pub fn is_limited(&self) -> bool {
+        self.throttle.is_limited()
+    }
+
     /// Adds a message to the batch.
-    pub fn take(&mut self, batch: &mut Batch, message: &BorrowedMessage<'_>) {
+    pub fn take(&mut self, batch: &mut Batch, message: &impl Message<Headers = BorrowedHeaders>) {
         match self.decode(message) {
             Ok(event) => {
                 self.presence.note(&event, message.partition(), self.now);
@@ -85,9 +90,9 @@ impl Decoder {
         }
     }
 
-    fn decode<'a>(&self, message: &'a BorrowedMessage<'_>) -> Result<Event<'a>, Box<Invalid>> {
-        let headers =
-            message.headers().into_iter().flat_map(|headers| headers.iter().map(|header| (header.key, header.value)));
+    fn decode<'a>(&self, message: &'a impl Message<Headers = BorrowedHeaders>) -> Result<Event<'a>, Box<Invalid>> {
+        // A name that is no text is no attribute of an event.
+        let headers = kafka::headers(message).filter_map(|(name, value)| Some((str::from_utf8(name).ok()?, value)));
         let event = event::Message { value: message.payload(), headers }.decode()?;
         Accepted::at(self.now, self.settings.max_age, self.settings.max_future).check(&event)?;
         if event.time.millis() < self.sealed_until {

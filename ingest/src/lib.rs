@@ -1,6 +1,6 @@
 //! From Kafka to MongoDB.
 //!
-//! The life of an event here: [`consumer`] polls it on a thread of its own, [`decode`] turns it into BSON in the open
+//! The life of an event here: [`consumer`] takes it from [`messages`] on a thread of its own, [`decode`] turns it into BSON in the open
 //! [`batch`], or into a dead letter; the full batch goes to [`writer`], which inserts it and, through [`dead_letter`],
 //! hands over what was refused; when both are acknowledged, [`offsets`] says how far the topic may be committed.
 //!
@@ -14,6 +14,7 @@ pub mod dead_letter;
 pub mod decode;
 pub mod late;
 pub mod live_settings;
+pub mod messages;
 pub mod metrics;
 pub mod offsets;
 pub mod presence;

@@ -1,11 +1,10 @@
 //! Who is there now: the users with an event in the last five minutes. Exact over all workers, because the key keeps all
 //! events of a user in one partition; plain code without I/O.
 
-use std::collections::HashMap;
-
 use bson::oid::ObjectId;
 use common::documents::activity_log::Action;
 use common::event::{Data, Event, Timestamp};
+use rustc_hash::FxHashMap;
 
 use crate::offsets::Partition;
 
@@ -15,7 +14,7 @@ const PRESENT_MS: i64 = 5 * 60 * 1_000;
 /// The users of this worker's partitions, each with the time of the latest event.
 #[derive(Debug, Default)]
 pub struct Presence {
-    latest: HashMap<ObjectId, (Timestamp, Partition)>,
+    latest: FxHashMap<ObjectId, (Timestamp, Partition)>,
 }
 
 impl Presence {

@@ -47,6 +47,11 @@ impl Throttle {
         self.rates = rates;
     }
 
+    /// Whether the rate of all events is limited.
+    pub const fn is_limited(&self) -> bool {
+        self.overall.is_some()
+    }
+
     /// How long the next event must wait; none when it may be taken now, and then it counts as taken.
     pub fn wait(&self) -> Option<Duration> {
         let not_until = self.overall.as_ref()?.check().err()?;

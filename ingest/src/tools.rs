@@ -1,7 +1,6 @@
 //! Use, errors and response times by tool, for the live dashboards. Labels are bounded: the tools of the collection, at most
 //! [`MAX_TOOLS`]; every other tool is counted as `other`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use common::event::{Data, Event};
 use common::mongo;
 use futures::TryStreamExt;
 use mongodb::Database;
+use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
 use crate::metrics::ToolMetrics;
@@ -23,7 +23,7 @@ pub const MAX_TOOLS: i64 = 500;
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// The slug of each tool that has series of its own.
-pub type Slugs = HashMap<ObjectId, String>;
+pub type Slugs = FxHashMap<ObjectId, String>;
 
 /// Reads the tools from time to time, without end.
 pub async fn follow(database: Database, slugs: watch::Sender<Arc<Slugs>>) {
@@ -51,14 +51,14 @@ async fn read(database: &Database) -> mongodb::error::Result<Slugs> {
 /// The series of each tool, found once and then by id: a name looked up for each event would cost more than decoding it.
 pub struct ToolSeries {
     slugs: watch::Receiver<Arc<Slugs>>,
-    series: HashMap<ObjectId, ToolMetrics>,
+    series: FxHashMap<ObjectId, ToolMetrics>,
     other: ToolMetrics,
 }
 
 impl ToolSeries {
     /// With the tools as they are now and as they become.
     pub fn new(slugs: watch::Receiver<Arc<Slugs>>) -> Self {
-        Self { slugs, series: HashMap::new(), other: ToolMetrics::new("other") }
+        Self { slugs, series: FxHashMap::default(), other: ToolMetrics::new("other") }
     }
 
     /// Takes changed tools over.

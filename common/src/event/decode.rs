@@ -73,7 +73,7 @@ impl<'a, H: Iterator<Item = (&'a str, Option<&'a [u8]>)>> Message<'a, H> {
         if value.is_empty() {
             return Err(Invalid::new(Reason::EmptyValue, "the value is empty, expected an event as JSON"));
         }
-        let text = std::str::from_utf8(value).map_err(|error| {
+        let text = simdutf8::compat::from_utf8(value).map_err(|error| {
             Invalid::new(Reason::InvalidUtf8, format!("the value is not UTF-8 after byte {}", error.valid_up_to()))
         })?;
         if is_structured {

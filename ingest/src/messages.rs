@@ -1,0 +1,197 @@
+//! Takes messages from librdkafka many at a time.
+//!
+//! Where rebalances are events, rust-rdkafka gives one message for each poll, and what a poll does beside (clock, locks, an
+//! event that is made and freed) took a sixth of ingest's CPU. Here the queues of the assigned partitions are forwarded to
+//! one queue, from which librdkafka fills an array. What the group, the statistics and the client have to say stays on the
+//! consumer's own queue, which must go on being polled.
+//!
+//! Invariant: a partition is forwarded before each of its assignments. librdkafka ends the forwarding when it stops fetching,
+//! and never begins it again by itself once an application has done so: a partition that is assigned again would be silent.
+#![allow(unsafe_code, reason = "rust-rdkafka has no safe way to take many messages; each block says why it is sound")]
+
+use std::ffi::{CStr, CString};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rdkafka::bindings as librdkafka;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{IsError, KafkaError};
+use rdkafka::message::{BorrowedHeaders, Timestamp};
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+use crate::rebalance::Context;
+
+/// Messages taken between two looks at the clock and the acknowledgements.
+pub const AT_ONCE: usize = 256;
+
+/// The messages of all assigned partitions.
+pub struct Messages {
+    /// Ours alone until it is destroyed in `drop`.
+    queue: *mut librdkafka::rd_kafka_queue_t,
+    /// Lives longer than the queue, which is a part of it.
+    consumer: Arc<BaseConsumer<Context>>,
+}
+
+impl Messages {
+    /// Of the partitions that will be assigned to `consumer`.
+    pub fn of(consumer: Arc<BaseConsumer<Context>>) -> Self {
+        // SAFETY: the client lives as long as `consumer`. The function always returns a queue.
+        let queue = unsafe { librdkafka::rd_kafka_queue_new(consumer.client().native_ptr()) };
+        Self { queue, consumer }
+    }
+
+    /// Lets the messages of `partitions`, which are about to be assigned, come here.
+    ///
+    /// # Errors
+    /// librdkafka does not know a partition.
+    pub fn forward(&self, partitions: &TopicPartitionList) -> anyhow::Result<()> {
+        let client = self.consumer.client().native_ptr();
+        for element in partitions.elements() {
+            let (topic, partition) = (element.topic(), element.partition());
+            let name = CString::new(topic)?;
+            // SAFETY: client and name are alive; the function copies the name.
+            let from = unsafe { librdkafka::rd_kafka_queue_get_partition(client, name.as_ptr(), partition) };
+            anyhow::ensure!(!from.is_null(), "Kafka's client has no queue for partition {partition} of {topic}");
+            // SAFETY: both queues are alive; what `from` refers to outlives this reference to it, which is given back once.
+            unsafe {
+                librdkafka::rd_kafka_queue_forward(from, self.queue);
+                librdkafka::rd_kafka_queue_destroy(from);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands what is there, at most `most` and at most [`AT_ONCE`], to `each`, and returns how many these were; where nothing
+    /// is there, waits for the first.
+    ///
+    /// # Errors
+    /// librdkafka does not take the call.
+    pub fn take(
+        &self,
+        wait: Duration,
+        most: usize,
+        mut each: impl FnMut(Result<Message<'_>, KafkaError>),
+    ) -> anyhow::Result<usize> {
+        let mut taken = [std::ptr::null_mut(); AT_ONCE];
+        let mut count = self.fill(&mut taken, Duration::ZERO, most.min(AT_ONCE))?;
+        if count == 0 {
+            count = self.fill(&mut taken, wait, 1)?;
+        }
+        for message in taken.into_iter().take(count) {
+            each(Message { message, queue: PhantomData }.or_error());
+        }
+        Ok(count)
+    }
+
+    /// Waits until there are as many as `most`, or the time is over.
+    fn fill(
+        &self,
+        into: &mut [*mut librdkafka::rd_kafka_message_t; AT_ONCE],
+        wait: Duration,
+        most: usize,
+    ) -> anyhow::Result<usize> {
+        let wait = i32::try_from(wait.as_millis())?;
+        // SAFETY: the queue is alive, and the array has room for `most`, which is at most its length.
+        let count =
+            unsafe { librdkafka::rd_kafka_consume_batch_queue(self.queue, wait, into.as_mut_ptr(), most.min(AT_ONCE)) };
+        usize::try_from(count).context("Kafka's client does not give its messages")
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        // SAFETY: made in `of`, destroyed once, while the client is alive.
+        unsafe { librdkafka::rd_kafka_queue_destroy(self.queue) };
+    }
+}
+
+/// One message, given back to librdkafka when it is dropped.
+pub struct Message<'a> {
+    message: *mut librdkafka::rd_kafka_message_t,
+    queue: PhantomData<&'a Messages>,
+}
+
+impl Message<'_> {
+    fn or_error(self) -> Result<Self, KafkaError> {
+        match self.read().err {
+            librdkafka::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
+                Err(KafkaError::PartitionEOF(self.read().partition))
+            }
+            error if error.is_error() => Err(KafkaError::MessageConsumption(error.into())),
+            _ => Ok(self),
+        }
+    }
+
+    fn read(&self) -> &librdkafka::rd_kafka_message_t {
+        // SAFETY: librdkafka filled the array with messages, and this one is not given back before it is dropped.
+        unsafe { &*self.message }
+    }
+
+    /// What a pointer and a length in it mean; null is none.
+    fn bytes(&self, start: *const std::ffi::c_void, length: usize) -> Option<&[u8]> {
+        // SAFETY: key and value lie in memory that the message owns, and are as long as it says.
+        (!start.is_null()).then(|| unsafe { std::slice::from_raw_parts(start.cast(), length) })
+    }
+}
+
+impl rdkafka::Message for Message<'_> {
+    type Headers = BorrowedHeaders;
+
+    fn key(&self) -> Option<&[u8]> {
+        let message = self.read();
+        self.bytes(message.key, message.key_len)
+    }
+
+    fn payload(&self) -> Option<&[u8]> {
+        let message = self.read();
+        self.bytes(message.payload, message.len)
+    }
+
+    unsafe fn payload_mut(&mut self) -> Option<&mut [u8]> {
+        None
+    }
+
+    fn topic(&self) -> &str {
+        // SAFETY: a message without an error has a topic, whose name is text of the client.
+        let name = unsafe { CStr::from_ptr(librdkafka::rd_kafka_topic_name(self.read().rkt)) };
+        // Kafka's names of topics are ASCII.
+        name.to_str().unwrap_or_default()
+    }
+
+    fn partition(&self) -> i32 {
+        self.read().partition
+    }
+
+    fn offset(&self) -> i64 {
+        self.read().offset
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        use librdkafka::rd_kafka_timestamp_type_t as Type;
+        let mut kind = Type::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is alive.
+        let millis = unsafe { librdkafka::rd_kafka_message_timestamp(self.message, &mut kind) };
+        match kind {
+            Type::RD_KAFKA_TIMESTAMP_CREATE_TIME => Timestamp::CreateTime(millis),
+            Type::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME => Timestamp::LogAppendTime(millis),
+            Type::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE => Timestamp::NotAvailable,
+        }
+    }
+
+    fn headers(&self) -> Option<&BorrowedHeaders> {
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: the message is alive.
+        let result = unsafe { librdkafka::rd_kafka_message_headers(self.message, &mut headers) };
+        // SAFETY: the headers belong to the message; a reference to BorrowedHeaders is this pointer and nothing else.
+        (!result.is_error()).then(|| unsafe { &*headers.cast::<BorrowedHeaders>() })
+    }
+}
+
+impl Drop for Message<'_> {
+    fn drop(&mut self) {
+        // SAFETY: it came from librdkafka, and is given back once.
+        unsafe { librdkafka::rd_kafka_message_destroy(self.message) };
+    }
+}
