@@ -105,6 +105,7 @@ pub fn run(
     let messages = Messages::of(Arc::clone(&consumer));
     let mut worker = Worker {
         settings,
+        until,
         consumer,
         parts,
         limits: Limits::from(&settings.ingest),
@@ -127,9 +128,8 @@ pub fn run(
         written: Written::default(),
     };
     loop {
-        let is_done = until == Until::CaughtUp && worker.is_caught_up();
-        if is_done || shutdown.is_cancelled() {
-            return worker.finish(until);
+        if worker.is_caught_up() || shutdown.is_cancelled() {
+            return worker.finish();
         }
         worker.round(&messages)?;
     }
@@ -145,6 +145,7 @@ enum Done {
 
 struct Worker<'a> {
     settings: &'a Settings,
+    until: Until,
     consumer: Arc<BaseConsumer<Context>>,
     parts: Parts,
     limits: Limits,
@@ -186,7 +187,8 @@ impl Worker<'_> {
             return self.wait_for_room();
         }
         self.read(messages)?;
-        if self.open.is_due(&self.limits, Instant::now()) {
+        // With everything read, there is nothing to wait for.
+        if self.open.is_due(&self.limits, Instant::now()) || self.has_read_all() {
             self.seal();
         }
         Ok(())
@@ -379,15 +381,9 @@ impl Worker<'_> {
     fn assign(&mut self, messages: &Messages, partitions: &TopicPartitionList) -> anyhow::Result<()> {
         let numbers = numbers(partitions);
         tracing::info!(partitions = ?numbers, "assigned");
-        for partition in &numbers {
-            let (_, high) = self
-                .consumer
-                .fetch_watermarks(&self.settings.kafka.topic, *partition, BROKER_ANSWER)
-                .unwrap_or((0, i64::MAX));
-            self.targets.insert(*partition, high);
-        }
+        let start = self.start(partitions);
         messages.forward(partitions)?;
-        take_over(&self.consumer, partitions)?;
+        take_over(&self.consumer, &start)?;
         self.tracker.assign(numbers);
         self.assigned_at.get_or_insert_with(Instant::now);
         if self.is_paused {
@@ -395,6 +391,37 @@ impl Worker<'_> {
         }
         metrics::assigned_partitions(self.tracker.partitions().count());
         Ok(())
+    }
+
+    /// Where reading begins, and notes where the partitions end now. A partition without a committed offset begins at its
+    /// first message: said as a number, that saves the half second after which librdkafka asks for it.
+    fn start(&mut self, partitions: &TopicPartitionList) -> TopicPartitionList {
+        let topic = &self.settings.kafka.topic;
+        let committed = self.consumer.committed_offsets(partitions.clone(), BROKER_ANSWER);
+        let start = partitions.clone();
+        for partition in numbers(partitions) {
+            let Ok((low, high)) = self.consumer.fetch_watermarks(topic, partition, BROKER_ANSWER) else {
+                // Then its end is not known, and librdkafka finds its start.
+                self.targets.insert(partition, i64::MAX);
+                continue;
+            };
+            let known = committed.as_ref().ok().and_then(|committed| committed.find_partition(topic, partition));
+            let first = match known.map(|element| element.offset()) {
+                Some(Offset::Offset(committed)) => committed,
+                Some(Offset::Invalid) => {
+                    if let Some(mut element) = start.find_partition(topic, partition) {
+                        // A number is always taken; were it not, librdkafka would find the start by itself.
+                        let _ = element.set_offset(Offset::Offset(low));
+                    }
+                    low
+                }
+                _ => low,
+            };
+            if first < high {
+                self.targets.insert(partition, high);
+            }
+        }
+        start
     }
 
     /// Stores and commits what was read, then gives the partitions back. When they are already lost, somebody else reads
@@ -484,18 +511,23 @@ impl Worker<'_> {
         }
     }
 
-    /// Everything that was on the topic when the partitions were assigned is stored and can be committed.
-    fn is_caught_up(&self) -> bool {
-        self.assigned_at.is_some() && self.targets.is_empty() && self.open.is_empty() && self.tracker.in_flight() == 0
+    /// Everything that was on the topic when the partitions were assigned is read.
+    fn has_read_all(&self) -> bool {
+        self.until == Until::CaughtUp && self.assigned_at.is_some() && self.targets.is_empty()
     }
 
-    fn finish(mut self, until: Until) -> anyhow::Result<()> {
+    /// Everything that was on the topic when the partitions were assigned is stored and can be committed.
+    fn is_caught_up(&self) -> bool {
+        self.has_read_all() && self.open.is_empty() && self.tracker.in_flight() == 0
+    }
+
+    fn finish(mut self) -> anyhow::Result<()> {
         let is_caught_up = self.is_caught_up();
         self.seal();
         self.drain();
         self.commit(CommitMode::Sync);
         let is_committed = self.tracker.to_commit().is_empty();
-        if until == Until::CaughtUp {
+        if self.until == Until::CaughtUp {
             anyhow::ensure!(
                 is_caught_up,
                 "ended by a signal before everything was stored; the next run goes on from here"
