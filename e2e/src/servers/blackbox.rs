@@ -5,7 +5,7 @@ use super::http_server::{HttpServer, Program};
 use super::process::Ownership;
 use super::{installed, repository};
 
-/// Starts one with the shipped `config/blackbox.yml`.
+/// Starts one with the shipped `config/prometheus/blackbox.yml`.
 ///
 /// # Errors
 /// When it does not start; the message has the end of its log.
@@ -13,7 +13,7 @@ pub async fn start(home: Home, ownership: Ownership) -> anyhow::Result<HttpServe
     let path = installed("monitoring/blackbox_exporter")?;
     HttpServer::start(home, ownership, |home, port| {
         let configuration = home.join("blackbox.yml");
-        std::fs::copy(repository().join("config/blackbox.yml"), &configuration)?;
+        std::fs::copy(repository().join("config/prometheus/blackbox.yml"), &configuration)?;
         Ok(Program {
             name: "blackbox_exporter",
             path,
