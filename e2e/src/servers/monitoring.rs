@@ -1,6 +1,7 @@
 //! All that watches the programs and MongoDB: Prometheus, Alertmanager, and an exporter for each member.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::try_join_all;
@@ -11,6 +12,7 @@ use super::http_server::HttpServer;
 use super::process::Ownership;
 use super::prometheus::{Prometheus, PrometheusOptions, Targets};
 use super::{blackbox, mongodb_exporter};
+use crate::eventually::eventually;
 
 /// What is watched, and who is told.
 #[derive(Clone, Debug)]
@@ -72,6 +74,19 @@ impl Monitoring {
         let prometheus = PrometheusOptions { targets, faster: options.alerts.faster };
         let prometheus = Prometheus::start(own("prometheus")?, ownership, &prometheus).await?;
         Ok(Self { prometheus, alertmanager, exporters, blackbox })
+    }
+
+    /// Waits until Prometheus has the first values of a job, with which later ones are compared.
+    ///
+    /// # Panics
+    /// When it has none after two minutes.
+    pub async fn until_scraped(&self, job: &str) {
+        let expression = format!("up{{job=\"{job}\"}} == 1");
+        eventually(Duration::from_secs(120), &expression, async || {
+            let up = self.prometheus.query(&expression).await.ok()?;
+            (!up.is_empty()).then_some(())
+        })
+        .await;
     }
 }
 

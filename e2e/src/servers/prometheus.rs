@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use regex::{Captures, Regex};
@@ -157,10 +156,11 @@ fn write_targets(directory: &Path, job: &str, targets: &Value) -> anyhow::Result
     std::fs::write(&file, targets.to_string()).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// The same text with every duration (`5m`, `30s`) divided; none becomes shorter than a second, and no window (`[5m]`)
-/// shorter than what a rate needs.
+/// The same text with every duration (`5m`, `30s`) divided; none becomes shorter than a scrape of a busy machine may take,
+/// and no window (`[5m]`) shorter than what a rate needs.
 pub(super) fn faster_waits(text: &str, factor: u32) -> String {
-    const SHORTEST_WINDOW: Duration = Duration::from_secs(6);
+    const SHORTEST: u64 = 2;
+    const SHORTEST_WINDOW: u64 = 10;
     static DURATION: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"(?<before>[\[ ])(?<number>\d+)(?<unit>[smhd])\b").ok());
     let Some(duration) = DURATION.as_ref() else { return text.to_owned() };
@@ -172,8 +172,8 @@ pub(super) fn faster_waits(text: &str, factor: u32) -> String {
             _ => 86_400,
         };
         let seconds = found["number"].parse::<u64>().unwrap_or(0) * unit;
-        let shortest = if &found["before"] == "[" { SHORTEST_WINDOW.as_secs().min(seconds) } else { 1 };
-        format!("{}{}s", &found["before"], (seconds / u64::from(factor.max(1))).max(shortest))
+        let shortest = if &found["before"] == "[" { SHORTEST_WINDOW } else { SHORTEST };
+        format!("{}{}s", &found["before"], (seconds / u64::from(factor.max(1))).max(shortest.min(seconds)))
     };
     duration.replace_all(text, scale).into_owned()
 }
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn durations_are_divided_and_nothing_else() {
         let text = "for: 10m\nexpr: increase(errors_total{job=\"a5m\"}[1h]) / rate(x[1m] offset 1d) > 60";
-        let faster = "for: 10s\nexpr: increase(errors_total{job=\"a5m\"}[60s]) / rate(x[6s] offset 1440s) > 60";
+        let faster = "for: 10s\nexpr: increase(errors_total{job=\"a5m\"}[60s]) / rate(x[10s] offset 1440s) > 60";
         assert_eq!(faster_waits(text, 60), faster);
     }
 }
