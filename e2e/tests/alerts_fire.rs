@@ -190,7 +190,7 @@ async fn events_that_do_not_arrive() {
 /// Each takes longer than what the profiler lets pass.
 async fn slow_queries(world: &World, count: usize) {
     for _ in 0..count {
-        let slow = doc! { "$where": "sleep(120) || true" };
+        let slow = doc! { "$where": "sleep(250) || true" };
         let documents = world.db().collection::<Document>("tools");
         documents.insert_one(doc! { "slug": format!("slow-{:x}", rand::random::<u64>()) }).await.ok();
         documents.find_one(slow).await.unwrap();
