@@ -2,7 +2,7 @@
 //!
 //! `main.rs` -> one file per subcommand: [`migrate`] brings the database (with `common::schema`) and the Kafka topics
 //! ([`topics`]) in order, [`seed_demo`] fills a database with the demo DevToolkit of `common::demo`, [`dead_letters`]
-//! shows what ingest refused and sends it again.
+//! shows what ingest refused and sends it again. [`suspicious`] says who attacks logins.
 //!
 //! [`report`] and [`text`] are how they show what they did or found, [`since`] how they are told a time.
 
@@ -11,5 +11,6 @@ pub mod migrate;
 pub mod report;
 pub mod seed_demo;
 pub mod since;
+pub mod suspicious;
 pub mod text;
 pub mod topics;

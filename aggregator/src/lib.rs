@@ -10,6 +10,8 @@
 //! counters in `tools` and `users`. All of it happens under a [`lease`], so that one aggregator works at a time.
 //!
 //! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`status`] and [`show`] are for people.
+//!
+//! [`suspicious`] counts, beside all that, accounts and addresses with bursts of failed logins.
 
 pub mod counters;
 pub mod daily;
@@ -27,5 +29,6 @@ pub mod schedule;
 pub mod serve;
 pub mod show;
 pub mod status;
+pub mod suspicious;
 pub mod table;
 pub mod verify;

@@ -18,7 +18,7 @@ use aggregator::lease::{self, Held};
 use aggregator::rollup::{Rolled, Rollup};
 use aggregator::scan::Limits;
 use aggregator::schedule::{self, Schedule};
-use aggregator::{counters, lookup, metrics, retry, serve, show, status, verify};
+use aggregator::{counters, lookup, metrics, retry, serve, show, status, suspicious, verify};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -176,7 +176,10 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     telemetry::serve(&settings.telemetry, PORT, recorder, readiness.clone(), shutdown.clone()).await?;
     let rollup = rollup(settings).await?;
     readiness.ready();
-    serve::serve(&rollup, &schedule, settings.aggregator.refresh, &shutdown).await;
+    tokio::join!(
+        serve::serve(&rollup, &schedule, settings.aggregator.refresh, &shutdown),
+        suspicious::watch(&rollup.database, &settings.security, &shutdown),
+    );
     Ok(())
 }
 

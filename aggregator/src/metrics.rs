@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
+use common::suspicious::Suspicion;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::rollup::Rolled;
@@ -15,6 +16,9 @@ const RETRIES: &str = "devtoolkit_aggregator_retries_total";
 const DAYS_DUE: &str = "devtoolkit_aggregator_days_due";
 const LAST_SUCCESS: &str = "devtoolkit_aggregator_last_success_timestamp_seconds";
 const NEXT_RUN: &str = "devtoolkit_aggregator_next_run_timestamp_seconds";
+const FAILED_LOGINS: &str = "devtoolkit_failed_logins";
+const SUSPICIOUS_ACCOUNTS: &str = "devtoolkit_suspicious_accounts";
+const SUSPICIOUS_ADDRESSES: &str = "devtoolkit_suspicious_addresses";
 
 /// The histograms and their bounds.
 pub const BUCKETS: &[(&str, &[f64])] =
@@ -42,6 +46,18 @@ pub fn describe() {
     describe_gauge!(DAYS_DUE, Unit::Count, "Finished days that wait to be rolled up.");
     describe_gauge!(LAST_SUCCESS, Unit::Seconds, "When a day was last rolled up, seconds since 1970.");
     describe_gauge!(NEXT_RUN, Unit::Seconds, "When the schedule fires next, seconds since 1970.");
+    describe_gauge!(FAILED_LOGINS, Unit::Count, "Failed logins of the last ten minutes.");
+    describe_gauge!(
+        SUSPICIOUS_ACCOUNTS,
+        Unit::Count,
+        "Accounts with a burst of failed logins in the last ten minutes; `admin suspicious` names them."
+    );
+    describe_gauge!(
+        SUSPICIOUS_ADDRESSES,
+        Unit::Count,
+        "Addresses with a burst of failed logins, or of accounts tried, in the last ten minutes; `admin suspicious` names them."
+    );
+    suspicion(&Suspicion::default());
     for outcome in ["rolled", "provisional", "failed"] {
         counter!(ROLLUPS, "outcome" => outcome).absolute(0);
     }
@@ -87,4 +103,11 @@ pub fn days_due(days: usize) {
 /// The schedule fires next at `at`.
 pub fn next_run(at: DateTime<Utc>) {
     gauge!(NEXT_RUN).set(at.timestamp() as f64);
+}
+
+/// What the last ten minutes' failed logins show, as numbers alone.
+pub fn suspicion(found: &Suspicion) {
+    gauge!(FAILED_LOGINS).set(found.failed_logins as f64);
+    gauge!(SUSPICIOUS_ACCOUNTS).set(found.accounts.count as f64);
+    gauge!(SUSPICIOUS_ADDRESSES).set(found.addresses.count as f64);
 }

@@ -3,6 +3,7 @@
 //! [`event`] is the wire form of the three events and how an event becomes a document; [`documents`] holds the typed
 //! document of each collection and [`schema`] their indexes and validators. [`settings`], [`program`], [`telemetry`]
 //! and [`shutdown`] are what a program needs to start, to be watched and to end; [`kafka`] and [`mongo`] connect it.
+//! [`suspicious`] is what counts as an attack on logins.
 
 pub mod day;
 pub mod demo;
@@ -14,4 +15,5 @@ pub mod program;
 pub mod schema;
 pub mod settings;
 pub mod shutdown;
+pub mod suspicious;
 pub mod telemetry;

@@ -27,6 +27,8 @@ pub struct Settings {
     pub ingest: Ingest,
     /// `[aggregator]`: how days are rolled up.
     pub aggregator: Aggregator,
+    /// `[security]`: which failed logins are suspicious.
+    pub security: Security,
     /// `[telemetry]`: logs, metrics and health.
     pub telemetry: Telemetry,
 }
@@ -197,6 +199,24 @@ impl Default for Aggregator {
     }
 }
 
+/// `[security]`: thresholds of [`crate::suspicious`], counted over ten minutes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Security {
+    /// Failed logins that make an account suspicious, at least 1.
+    pub account_failures: u32,
+    /// Failed logins that make an address suspicious, at least 1.
+    pub address_failures: u32,
+    /// Different accounts with failed logins that make an address suspicious, at least 1.
+    pub address_accounts: u32,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self { account_failures: 10, address_failures: 30, address_accounts: 10 }
+    }
+}
+
 /// `[telemetry]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -298,6 +318,13 @@ impl Settings {
         in_range("aggregator.scan_readers", self.aggregator.scan_readers, 1, 64)?;
         in_range("aggregator.scan_memory_mib", self.aggregator.scan_memory_mib, 16, 65_536)?;
         in_range("kafka.partitions", usize::try_from(self.kafka.partitions).unwrap_or(0), 1, 10_000)?;
+        for (key, value) in [
+            ("security.account_failures", self.security.account_failures),
+            ("security.address_failures", self.security.address_failures),
+            ("security.address_accounts", self.security.address_accounts),
+        ] {
+            in_range(key, value as usize, 1, 1_000_000)?;
+        }
         for (key, value) in [
             ("kafka.brokers", &self.kafka.brokers),
             ("kafka.topic", &self.kafka.topic),
