@@ -2,15 +2,18 @@
 //!
 //! `main.rs` -> one file per subcommand: [`migrate`] brings the database (with `common::schema`) and the Kafka topics
 //! ([`topics`]) in order, [`seed_demo`] fills a database with the demo DevToolkit of `common::demo`, [`dead_letters`]
-//! shows what ingest refused and sends it again. [`suspicious`] says who attacks logins.
+//! shows what ingest refused and sends it again. [`suspicious`] and [`slow_queries`] say who attacks logins, and what
+//! the database is slow at (with [`profiler`]).
 //!
 //! [`report`] and [`text`] are how they show what they did or found, [`since`] how they are told a time.
 
 pub mod dead_letters;
 pub mod migrate;
+pub mod profiler;
 pub mod report;
 pub mod seed_demo;
 pub mod since;
+pub mod slow_queries;
 pub mod suspicious;
 pub mod text;
 pub mod topics;

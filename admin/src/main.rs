@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use admin::{dead_letters, migrate, seed_demo, suspicious};
+use admin::{dead_letters, migrate, seed_demo, slow_queries, suspicious};
 use clap::{Parser, Subcommand};
 use common::program::{self, Common};
 use common::telemetry;
 
 /// The operator's program of DevToolkit Analytics: brings the database and the Kafka topics in order, fills a demo, deals
-/// with dead letters, and finds attacks on logins.
+/// with dead letters, and finds attacks on logins and slow queries.
 #[derive(Debug, Parser)]
 #[command(
     name = "admin",
@@ -21,6 +21,7 @@ Examples:
   admin dead-letters list                  what ingest refused, and why
   admin dead-letters replay --dry-run      what would be sent to it again
   admin suspicious --since 12h             accounts and addresses with bursts of failed logins
+  admin slow-queries                       what the database was slow at
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or settings."
 )]
@@ -37,6 +38,7 @@ enum Command {
     SeedDemo(seed_demo::Options),
     DeadLetters(dead_letters::Options),
     Suspicious(suspicious::Options),
+    SlowQueries(slow_queries::Options),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
             Command::SeedDemo(options) => seed_demo::run(&settings, &options).await,
             Command::DeadLetters(options) => dead_letters::run(&settings, &options).await,
             Command::Suspicious(options) => suspicious::run(&settings, &options).await,
+            Command::SlowQueries(options) => slow_queries::run(&settings, &options).await,
         }
     })
 }

@@ -103,6 +103,9 @@ pub struct Mongodb {
     /// How long an operation looks for a suitable server before it fails.
     #[serde(with = "humantime_serde")]
     pub server_selection_timeout: Duration,
+    /// For `admin migrate`: operations that take longer are kept by MongoDB's profiler; zero leaves the profiler alone.
+    #[serde(with = "humantime_serde")]
+    pub slow_query_threshold: Duration,
 }
 
 impl Default for Mongodb {
@@ -114,6 +117,7 @@ impl Default for Mongodb {
             password: SecretString::default(),
             ca_file: PathBuf::new(),
             server_selection_timeout: Duration::from_secs(10),
+            slow_query_threshold: Duration::from_millis(200),
         }
     }
 }
@@ -348,6 +352,12 @@ impl Settings {
         positive("ingest.drain_timeout", self.ingest.drain_timeout)?;
         positive("aggregator.refresh", self.aggregator.refresh)?;
         positive("mongodb.server_selection_timeout", self.mongodb.server_selection_timeout)?;
+        let threshold = self.mongodb.slow_query_threshold;
+        if !threshold.is_zero() && !(1..=i32::MAX as u128).contains(&threshold.as_millis()) {
+            let value = format!("{threshold:?}");
+            let expected = "a time of whole milliseconds such as 200ms, or 0s";
+            return Err(SettingsError::unusable("mongodb.slow_query_threshold", value, expected));
+        }
         let one_of = |key, value: &str, allowed: &[&str]| {
             if allowed.contains(&value) {
                 Ok(())
