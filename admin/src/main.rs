@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use admin::{dead_letters, migrate, seed_demo, slow_queries, suspicious};
+use admin::{dead_letters, migrate, seed_demo, slow_queries, storage, suspicious};
 use clap::{Parser, Subcommand};
 use common::program::{self, Common};
 use common::telemetry;
 
 /// The operator's program of DevToolkit Analytics: brings the database and the Kafka topics in order, fills a demo, deals
-/// with dead letters, and finds attacks on logins and slow queries.
+/// with dead letters, and finds attacks on logins, slow queries and what fills the disk.
 #[derive(Debug, Parser)]
 #[command(
     name = "admin",
@@ -22,6 +22,7 @@ Examples:
   admin dead-letters replay --dry-run      what would be sent to it again
   admin suspicious --since 12h             accounts and addresses with bursts of failed logins
   admin slow-queries                       what the database was slow at
+  admin storage                            which collection fills the disk, and when it is full
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or settings."
 )]
@@ -39,6 +40,7 @@ enum Command {
     DeadLetters(dead_letters::Options),
     Suspicious(suspicious::Options),
     SlowQueries(slow_queries::Options),
+    Storage(storage::Options),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
             Command::DeadLetters(options) => dead_letters::run(&settings, &options).await,
             Command::Suspicious(options) => suspicious::run(&settings, &options).await,
             Command::SlowQueries(options) => slow_queries::run(&settings, &options).await,
+            Command::Storage(options) => storage::run(&settings, &options).await,
         }
     })
 }
