@@ -1,0 +1,136 @@
+//! The dashboards of config/grafana, held to what an operator needs of them and to what the rest of the repository says.
+#![allow(clippy::panic, clippy::unwrap_used, missing_docs, reason = "tests and their helpers")]
+
+#[path = "dashboards/grafana.rs"]
+mod grafana;
+#[path = "dashboards/promql.rs"]
+mod promql;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use e2e::servers::repository;
+use grafana::{DataSource, dashboards};
+use serde_json::Value;
+
+/// Grafana shows an unknown unit as a suffix, silently.
+const UNITS: [&str; 11] =
+    ["bytes", "cpm", "dateTimeFromNow", "eps", "mps", "none", "ops", "percentunit", "s", "short", "wps"];
+const DATE: &str = "time:YYYY-MM-DD";
+const GRID_WIDTH: u32 = 24;
+
+fn read(file: &str) -> String {
+    let path = repository().join(file);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn yaml(file: &str) -> Value {
+    serde_yaml_ng::from_str(&read(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+#[test]
+fn grafana_has_nothing_to_rewrite() {
+    for (file, dashboard) in dashboards() {
+        assert_eq!(dashboard.uid, format!("devtoolkit-{file}"), "links use the uid");
+        assert_eq!(dashboard.schema_version, 39, "{file}: every Grafana since 11.0 takes it as it is");
+        for key in ["id", "version", "iteration"] {
+            assert!(!dashboard.rest.contains_key(key), "{file}: {key} is Grafana's own, and changes with each save");
+        }
+        let ids: BTreeSet<_> = dashboard.panels.iter().map(|panel| panel.id).collect();
+        assert_eq!(ids.len(), dashboard.panels.len(), "{file}: an id given twice");
+        assert!(!dashboard.title.is_empty() && !dashboard.description.is_empty(), "{file}");
+    }
+}
+
+#[test]
+fn every_panel_says_what_it_shows_what_is_good_and_what_to_do() {
+    for (file, dashboard) in dashboards() {
+        for panel in dashboard.panels_with_data() {
+            let place = format!("{file}, {}", panel.title);
+            assert!(panel.title.contains(": "), "{place}: the title is what it shows, a colon, what is good");
+            assert!(
+                panel.description.contains(" If "),
+                "{place}: the description says what it shows, and if it is bad, what to do"
+            );
+            let unit = panel.field_config["defaults"]["unit"].as_str().unwrap_or_default();
+            assert!(unit == DATE || UNITS.contains(&unit), "{place}: the unit is {unit:?}");
+            assert!(!panel.targets.is_empty(), "{place} asks for nothing");
+            let refs: BTreeSet<_> = panel.targets.iter().map(|target| &target.ref_id).collect();
+            assert_eq!(refs.len(), panel.targets.len(), "{place}: two queries of one name");
+            for target in &panel.targets {
+                let legend = target.legend_format.as_deref().unwrap_or_default();
+                assert!(panel.kind == "table" || !legend.is_empty(), "{place}: the legend would be the query");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_dashboard_begins_with_whether_all_is_well() {
+    for (file, dashboard) in dashboards() {
+        let mut rows = dashboard.panels.split(|panel| panel.kind == "row");
+        assert!(rows.next().unwrap().is_empty(), "{file} begins with a row");
+        let overview = rows.next().unwrap();
+        let stats = overview.iter().filter(|panel| panel.kind == "stat").count();
+        assert!(stats >= 6, "{file}: {stats} numbers in the first row");
+        assert!(overview[0].targets[0].expr.contains("ALERTS"), "{file}: alerts come first");
+    }
+}
+
+#[test]
+fn panels_cover_the_grid_without_holes_or_overlaps() {
+    for (file, dashboard) in dashboards() {
+        let mut covered = BTreeMap::new();
+        for panel in &dashboard.panels {
+            let at = &panel.grid_pos;
+            assert!(at.w > 0 && at.h > 0 && at.x + at.w <= GRID_WIDTH, "{file}, {}: outside of the grid", panel.title);
+            for cell in (at.y..at.y + at.h).flat_map(|y| (at.x..at.x + at.w).map(move |x| (y, x))) {
+                let other = covered.insert(cell, &panel.title);
+                assert_eq!(other, None, "{file}: {} overlaps", panel.title);
+            }
+        }
+        let height = dashboard.panels.iter().map(|panel| panel.grid_pos.y + panel.grid_pos.h).max().unwrap();
+        let hole =
+            (0..height).flat_map(|y| (0..GRID_WIDTH).map(move |x| (y, x))).find(|cell| !covered.contains_key(cell));
+        assert_eq!(hole, None, "{file}: nothing at this line and column");
+    }
+}
+
+#[test]
+fn everything_is_asked_of_the_datasource_that_is_chosen() {
+    let datasources = yaml("config/grafana/provisioning/datasources/prometheus.yml");
+    let prometheus = &datasources["datasources"][0];
+    let chosen = DataSource { kind: "prometheus".to_owned(), uid: "${datasource}".to_owned() };
+    for (file, dashboard) in dashboards() {
+        let panels = dashboard.panels_with_data().map(|panel| panel.datasource.as_ref());
+        let annotations = dashboard.annotations.list.iter().map(|annotation| Some(&annotation.datasource));
+        let queries = dashboard.templating.list.iter().filter(|variable| variable.kind == "query");
+        for datasource in panels.chain(annotations).chain(queries.map(|variable| variable.datasource.as_ref())) {
+            assert_eq!(datasource, Some(&chosen), "{file}");
+        }
+        let variable = dashboard.templating.list.iter().find(|variable| variable.kind == "datasource").unwrap();
+        assert_eq!(variable.name, "datasource", "{file}");
+        assert_eq!(variable.query, prometheus["type"], "{file}");
+        assert_eq!(variable.current["value"], prometheus["uid"], "{file}");
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let dashboards = dashboards();
+    for (file, dashboard) in &dashboards {
+        let panels = dashboard.panels.iter().flat_map(|panel| &panel.links);
+        for link in panels.chain(&dashboard.links).filter(|link| !link.url.is_empty()) {
+            let target = link.url.strip_prefix("/d/devtoolkit-").map(|target| dashboards.contains_key(target));
+            assert!(target.unwrap_or(link.url.starts_with("${operations}")), "{file}: {}", link.url);
+        }
+    }
+}
+
+#[test]
+fn every_expression_is_one() {
+    for dashboard in dashboards().values() {
+        for query in dashboard.queries("1h", "1m") {
+            assert!(!promql::selectors(&query.expr).is_empty(), "{}: {} looks at nothing", query.place, query.expr);
+        }
+    }
+}
