@@ -8,8 +8,11 @@ mod promql;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::metrics::{Kind, Metric, Values};
 use e2e::servers::repository;
 use grafana::{DataSource, dashboards};
+use promql_parser::label::{MatchOp, Matcher};
+use promql_parser::parser::VectorSelector;
 use serde_json::Value;
 
 /// Grafana shows an unknown unit as a suffix, silently.
@@ -25,6 +28,40 @@ fn read(file: &str) -> String {
 
 fn yaml(file: &str) -> Value {
     serde_yaml_ng::from_str(&read(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// What the programs declare, by the names that its series have.
+fn declared() -> BTreeMap<String, Metric> {
+    let all = [common::metrics::SHARED, ingest::metrics::METRICS, aggregator::metrics::METRICS];
+    let mut declared = BTreeMap::new();
+    for metric in all.into_iter().flatten() {
+        let suffixes: &[&str] =
+            if matches!(metric.kind, Kind::Histogram(_)) { &["_bucket", "_sum", "_count"] } else { &[""] };
+        declared.extend(suffixes.iter().map(|suffix| (format!("{}{suffix}", metric.name), *metric)));
+    }
+    declared
+}
+
+/// Every selector of the dashboards, and where it is.
+fn selectors() -> Vec<(String, VectorSelector)> {
+    let queries = dashboards().into_values().flat_map(|dashboard| dashboard.queries("1h", "1m"));
+    let selectors = queries.flat_map(|query| {
+        let selectors = promql::selectors(&query.expr).into_iter();
+        selectors.map(move |selector| (query.place.clone(), selector))
+    });
+    selectors.collect()
+}
+
+/// Whether `metric` can have a series that `matcher` takes.
+fn can_match(metric: &Metric, matcher: &Matcher) -> bool {
+    let added_by_prometheus = ["job", "instance", "le"].contains(&matcher.name.as_str());
+    let label = metric.labels.iter().find(|label| label.name == matcher.name);
+    added_by_prometheus
+        || label.is_some_and(|label| match (label.values, &matcher.op) {
+            (Values::Known(values), MatchOp::Equal | MatchOp::NotEqual) => values().contains(&matcher.value.as_str()),
+            (Values::Known(values), _) => values().iter().any(|value| matcher.is_match(value)),
+            (Values::Found(_), _) => true,
+        })
 }
 
 #[test]
@@ -133,4 +170,30 @@ fn every_expression_is_one() {
             assert!(!promql::selectors(&query.expr).is_empty(), "{}: {} looks at nothing", query.place, query.expr);
         }
     }
+}
+
+#[test]
+fn what_the_programs_do_not_declare_is_not_asked_for() {
+    let declared = declared();
+    for (place, selector) in selectors() {
+        let name = selector.name.clone().unwrap_or_default();
+        if !name.starts_with("devtoolkit_") {
+            continue;
+        }
+        let metric = declared.get(&name).unwrap_or_else(|| panic!("{place}: {name} is not declared"));
+        for matcher in &selector.matchers.matchers {
+            assert!(can_match(metric, matcher), "{place}: {name} is never {matcher}");
+        }
+    }
+}
+
+#[test]
+fn what_the_programs_declare_is_shown() {
+    let shown: BTreeSet<_> = selectors().into_iter().filter_map(|(_, selector)| selector.name).collect();
+    let shown: BTreeSet<_> =
+        declared().into_iter().filter(|(series, _)| shown.contains(series)).map(|(_, metric)| metric.name).collect();
+    let ours: BTreeSet<_> =
+        declared().into_values().map(|metric| metric.name).filter(|name| name.starts_with("devtoolkit_")).collect();
+    let missing: Vec<_> = ours.difference(&shown).collect();
+    assert!(missing.is_empty(), "on no dashboard: {missing:?}");
 }
