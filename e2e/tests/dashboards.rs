@@ -1,6 +1,8 @@
 //! The dashboards of config/grafana, held to what an operator needs of them and to what the rest of the repository says.
 #![allow(clippy::panic, clippy::unwrap_used, missing_docs, reason = "tests and their helpers")]
 
+#[path = "dashboards/alerts.rs"]
+mod alerts;
 #[path = "dashboards/grafana.rs"]
 mod grafana;
 #[path = "dashboards/promql.rs"]
@@ -10,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::metrics::{Kind, Metric, Values};
 use e2e::servers::repository;
-use grafana::{DataSource, dashboards};
+use grafana::{Dashboard, DataSource, Panel, dashboards};
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::VectorSelector;
+use regex::Regex;
 use serde_json::Value;
 
 /// Grafana shows an unknown unit as a suffix, silently.
@@ -149,18 +152,68 @@ fn everything_is_asked_of_the_datasource_that_is_chosen() {
         assert_eq!(variable.query, prometheus["type"], "{file}");
         assert_eq!(variable.current["value"], prometheus["uid"], "{file}");
     }
+    let scraped = &yaml("config/prometheus/prometheus.yml")["global"]["scrape_interval"];
+    assert_eq!(&prometheus["jsonData"]["timeInterval"], scraped, "rates are taken over four scrapes");
+}
+
+/// The anchors of docs/OPERATIONS.md.
+fn anchors() -> BTreeSet<String> {
+    let anchor = |heading: &str| heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    read("docs/OPERATIONS.md").lines().filter(|line| line.starts_with('#')).map(anchor).collect()
 }
 
 #[test]
 fn every_link_leads_somewhere() {
-    let dashboards = dashboards();
+    let (dashboards, anchors) = (dashboards(), anchors());
     for (file, dashboard) in &dashboards {
         let panels = dashboard.panels.iter().flat_map(|panel| &panel.links);
         for link in panels.chain(&dashboard.links).filter(|link| !link.url.is_empty()) {
-            let target = link.url.strip_prefix("/d/devtoolkit-").map(|target| dashboards.contains_key(target));
-            assert!(target.unwrap_or(link.url.starts_with("${operations}")), "{file}: {}", link.url);
+            let leads = if let Some(board) = link.url.strip_prefix("/d/devtoolkit-") {
+                dashboards.contains_key(board)
+            } else if let Some(anchor) = link.url.strip_prefix("${operations}#") {
+                anchors.contains(anchor)
+            } else {
+                link.url == "${operations}"
+            };
+            assert!(leads, "{file}: {}", link.url);
         }
     }
+}
+
+#[test]
+fn every_alert_is_explained_from_a_panel() {
+    let links: BTreeSet<_> = dashboards()
+        .into_values()
+        .flat_map(|dashboard| dashboard.panels)
+        .flat_map(|panel| panel.links)
+        .map(|link| link.url)
+        .collect();
+    for alert in alerts::alerts().keys() {
+        assert!(links.contains(&format!("${{operations}}#{}", alert.to_lowercase())), "no panel links to {alert}");
+    }
+}
+
+#[test]
+fn the_runbook_names_boards_and_panels_that_there_are() {
+    let dashboards = dashboards();
+    let boards: BTreeSet<_> =
+        dashboards.values().filter_map(|dashboard| dashboard.title.strip_prefix("DevToolkit: ")).collect();
+    let panels: BTreeSet<_> = dashboards.values().flat_map(Dashboard::panels_with_data).map(Panel::subject).collect();
+    let text = read("docs/OPERATIONS.md").replace('\n', " ");
+    let board = Regex::new(r"[Bb]oard \*([^*]+)\*(?:[,:] \*([^*]+)\*)?").unwrap();
+    for found in board.captures_iter(&text) {
+        assert!(boards.contains(&found[1]), "board {}", &found[1]);
+        let panel = found.get(2).map(|panel| panel.as_str());
+        assert!(panel.is_none_or(|panel| panels.contains(panel)), "{panel:?} of board {}", &found[1]);
+    }
+    let panel = Regex::new(r"[Pp]anel \*([^*]+)\*").unwrap();
+    for found in panel.captures_iter(&text) {
+        assert!(panels.contains(&found[1]), "panel {}", &found[1]);
+    }
+    assert!(
+        board.find_iter(&text).count() > 3 && panel.find_iter(&text).count() > 1,
+        "the runbook has changed its words"
+    );
 }
 
 #[test]
@@ -196,4 +249,21 @@ fn what_the_programs_declare_is_shown() {
         declared().into_values().map(|metric| metric.name).filter(|name| name.starts_with("devtoolkit_")).collect();
     let missing: Vec<_> = ours.difference(&shown).collect();
     assert!(missing.is_empty(), "on no dashboard: {missing:?}");
+}
+
+#[test]
+fn what_prometheus_does_not_keep_of_mongodb_is_not_asked_for() {
+    let prometheus = yaml("config/prometheus/prometheus.yml");
+    let jobs = prometheus["scrape_configs"].as_array().unwrap();
+    let mongodb = jobs.iter().find(|job| job["job_name"] == "mongodb").unwrap();
+    let relabelings = mongodb["metric_relabel_configs"].as_array().unwrap();
+    let keep = relabelings.iter().find(|relabeling| relabeling["action"] == "keep").unwrap();
+    let keep = Regex::new(&format!("^(?:{})$", keep["regex"].as_str().unwrap())).unwrap();
+    let of_alerts = alerts::alerts().into_iter().flat_map(|(name, expr)| {
+        promql::selectors(&expr).into_iter().map(move |selector| (format!("alert {name}"), selector))
+    });
+    for (place, selector) in selectors().into_iter().chain(of_alerts) {
+        let name = selector.name.unwrap_or_default();
+        assert!(!name.starts_with("mongodb_") || keep.is_match(&name), "{place}: {name} is not kept");
+    }
 }

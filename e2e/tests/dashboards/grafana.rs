@@ -1,4 +1,5 @@
 //! The dashboards of config/grafana as far as tests look at them, and what Grafana would ask Prometheus for.
+#![allow(dead_code, reason = "each of the tests that share this uses a part")]
 
 use std::collections::BTreeMap;
 
@@ -104,7 +105,6 @@ pub struct Query {
     pub place: String,
     pub expr: String,
     /// The labels that the legend shows.
-    #[allow(dead_code, reason = "each of the tests that share this uses a part")]
     pub legend_labels: Vec<String>,
 }
 
@@ -162,6 +162,13 @@ impl Variable {
     fn value(&self) -> String {
         let current = self.current["value"].as_str().unwrap_or_default();
         self.all_value.clone().unwrap_or_else(|| current.to_owned())
+    }
+}
+
+impl Panel {
+    /// What it shows: the title without what is good.
+    pub fn subject(&self) -> &str {
+        self.title.split(": ").next().unwrap()
     }
 }
 
