@@ -1,7 +1,7 @@
 //! The alerts on real servers: each fault is caused, seen by whoever Alertmanager tells, and seen to be over.
 //!
 //! The shipped expressions run as they are, with every wait and window divided, so that a quarter of an hour is 15 seconds.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+#![allow(clippy::panic, clippy::unwrap_used, missing_docs, reason = "tests and their helpers")]
 
 #[path = "wires/certificates.rs"]
 mod certificates;
@@ -25,6 +25,7 @@ use e2e::world::{Running, World};
 use futures::future::join_all;
 use mongodb::Client;
 use receiver::Receiver;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 const FASTER: u32 = 60;
@@ -212,11 +213,36 @@ async fn days_that_are_not_rolled_up() {
     world.run_ok("aggregator", &["run", "--from", &dirty.to_string(), "--to", &yesterday.to_string()]).await;
     told.resolved(&["RollupFailing", "RollupLate", "DayDirtyTooLong"]).await;
 
+    let guesses = async {
+        loop {
+            rollup_events::store(world.db(), &failed_logins()).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        () = guesses => {}
+        () = told.firing("ticket", &["SuspiciousLogins"]) => {}
+    }
+    told.resolved(&["SuspiciousLogins"]).await;
+
     serving.stop(STOP).await;
     told.firing("ticket", &["AggregatorDown"]).await;
     serving = aggregator.start("serve", &[]);
     told.resolved(&["AggregatorDown"]).await;
     serving.stop(STOP).await;
+}
+
+/// Guesses at one account, nine of the ten minutes ago that the metrics look back on: they are forgotten in a minute.
+fn failed_logins() -> Vec<Value> {
+    let time = (Utc::now() - TimeDelta::minutes(9)).to_rfc3339();
+    let event = |_| {
+        json!({
+            "specversion": "1.0", "id": rand::random::<u64>().to_string(), "source": "/guesses",
+            "type": "com.devtoolkit.activity.v1", "time": time,
+            "data": { "userId": "65a000000000000000000001", "action": "login_failed" },
+        })
+    };
+    (0..12).map(event).collect()
 }
 
 #[tokio::test]
