@@ -22,7 +22,8 @@ COPY --from=percona/mongodb_exporter:0.43.1 /mongodb_exporter /bin/mongodb_expor
 LABEL org.opencontainers.image.title="MongoDB exporter for DevToolkit Analytics" \
       org.opencontainers.image.licenses="Apache-2.0"
 USER 65532:65532
-ENTRYPOINT ["sh", "-euc", "MONGODB_PASSWORD=$(cat \"$MONGODB_PASSWORD_FILE\"); export MONGODB_PASSWORD; exec mongodb_exporter \"$@\"", "mongodb_exporter"]
+ENTRYPOINT ["sh", "-uc", \
+    "MONGODB_PASSWORD=$(cat $MONGODB_PASSWORD_FILE) && export MONGODB_PASSWORD && exec mongodb_exporter \"$@\"", "sh"]
 
 FROM scratch AS programs
 COPY --from=build /src/image /

@@ -437,7 +437,10 @@ mod tests {
         assert!(message.contains("a file with a password in it"), "{message}");
         std::fs::write(&file, " hunter2 \r\n").unwrap();
         let read = settings("").unwrap();
-        assert_eq!([read.kafka.password, read.mongodb.password].map(|p| p.expose_secret().to_owned()), [" hunter2 "; 2]);
+        assert_eq!(
+            [read.kafka.password, read.mongodb.password].map(|p| p.expose_secret().to_owned()),
+            [" hunter2 "; 2]
+        );
         let message = settings("password = \"hunter3\"\n").unwrap_err().to_string();
         assert!(message.contains("mongodb.password_file") && !message.contains("hunter"), "{message}");
     }

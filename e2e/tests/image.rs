@@ -27,13 +27,12 @@ fn stage(name: &str) -> Vec<Instruction> {
     let mut stage = instructions
         .map(|(keyword, rest)| (keyword.to_owned(), rest.trim().to_owned()))
         .skip_while(|(keyword, rest)| !(keyword == "FROM" && rest.ends_with(&format!(" AS {name}"))));
-    let from = stage.next().unwrap_or_else(|| panic!("no stage {name} in the Dockerfile"));
+    let from = stage.next().expect("the stage in the Dockerfile");
     std::iter::once(from).chain(stage.take_while(|(keyword, _)| keyword != "FROM")).collect()
 }
 
 fn value(stage: &[Instruction], keyword: &str) -> String {
-    let found = stage.iter().find(|(found, _)| found == keyword);
-    found.unwrap_or_else(|| panic!("no {keyword} in {stage:?}")).1.clone()
+    stage.iter().find(|(found, _)| found == keyword).expect("the instruction in the stage").1.clone()
 }
 
 /// What Docker sends to the builder: the files of the checkout that .dockerignore does not leave out. Its patterns begin
