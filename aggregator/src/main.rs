@@ -10,11 +10,12 @@ use common::day::Day;
 use common::documents::system_analytics::Engine;
 use common::program::{self, Common, WrongUsage};
 use common::settings::Settings;
-use common::telemetry::Readiness;
+use common::telemetry::{Part, Readiness};
 use common::{mongo, shutdown, telemetry};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use aggregator::lease::{self, Held};
+use aggregator::observe::Observer;
 use aggregator::rollup::{Rolled, Rollup};
 use aggregator::scan::Limits;
 use aggregator::schedule::{self, Schedule};
@@ -157,7 +158,7 @@ async fn run_days(rollup: &Rollup, lease: &Held, days: &[Day]) -> anyhow::Result
             // Without its server every other day would fail too.
             Err(error) if retry::is_passing(&error) || lease::is_taken_over(&error) => return Err(error),
             Err(error) => {
-                progress.suspend(|| eprintln!("error: {error:#}"));
+                progress.suspend(|| eprintln!("error: {}", mongo::in_words(&error)));
                 failed += 1;
             }
         }
@@ -173,11 +174,14 @@ async fn run_days(rollup: &Rollup, lease: &Held, days: &[Day]) -> anyhow::Result
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let schedule = Schedule::parse(&settings.aggregator.schedule)?;
     let shutdown = shutdown::token()?;
-    let recorder = telemetry::init_metrics(metrics::BUCKETS)?;
-    metrics::describe();
-    let readiness = Readiness::default();
+    let recorder = common::metrics::install("aggregator", metrics::METRICS)?;
+    let readiness = Readiness::starting(&[Part::Mongodb]);
     telemetry::serve(&settings.telemetry, PORT, recorder, readiness.clone(), shutdown.clone()).await?;
     let rollup = rollup(settings).await?;
+    // Once before it is ready, so that no number is shown that was never looked at.
+    let mut observer = Observer::new(rollup.database.clone(), readiness.clone());
+    observer.look().await;
+    tokio::spawn(observer.follow());
     readiness.ready();
     serve::serve(&rollup, &schedule, settings.aggregator.refresh, &shutdown).await;
     Ok(())

@@ -345,6 +345,9 @@ impl Settings {
     }
 }
 
+/// Settings whose values are not shown.
+const SECRETS: [&str; 3] = ["kafka.password", "mongodb.password", "mongodb.uri"];
+
 /// Takes the password from its file, where one is named. A line end after it, which most editors add, is not part of it.
 fn read_password(key: &'static str, file: &Path, password: &mut SecretString) -> Result<(), SettingsError> {
     if file.as_os_str().is_empty() {
@@ -370,6 +373,13 @@ fn invalid(error: &figment::Error, layer: &str) -> SettingsError {
         return SettingsError::Invalid(format!("{layer} holds settings that cannot be used"));
     };
     let key = first.path.join(".");
+    // The kind would repeat the value.
+    if SECRETS.contains(&key.as_str()) {
+        return SettingsError::Invalid(format!(
+            "{layer} holds a setting that cannot be used at key {key}: it is no text; what looks like a number or a list is \
+             put in quotation marks, also in the environment"
+        ));
+    }
     let key = if key.is_empty() { String::new() } else { format!(" at key {key}") };
     SettingsError::Invalid(format!("{layer} holds a setting that cannot be used{key}: {}", first.kind))
 }
@@ -449,5 +459,7 @@ mod tests {
     fn secrets_do_not_show() {
         let settings = load("[mongodb]\nuri = \"mongodb://u:hunter2@h/\"\n[kafka]\npassword = \"hunter2\"\n").unwrap();
         assert!(!format!("{settings:?}").contains("hunter2"));
+        let message = load("[kafka]\npassword = 12345678\n").unwrap_err().to_string();
+        assert!(message.contains("kafka.password") && !message.contains("12345678"), "{message}");
     }
 }

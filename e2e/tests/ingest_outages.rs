@@ -11,7 +11,7 @@ use e2e::topic;
 use e2e::world::{Running, World};
 use mongodb::Client;
 
-const WITHOUT_PROGRESS: &str = "devtoolkit_ingest_seconds_without_progress";
+const WITHOUT_PROGRESS: &str = "devtoolkit_ingest_without_progress_seconds";
 const RETRIES: &str = "devtoolkit_ingest_insert_retries_total";
 
 async fn servers(mongodb: ReplicaSetOptions) -> (ReplicaSet, Kafka) {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use common::event::EventType;
+use common::event::{self, EventType};
 use rdkafka::Message;
 use rdkafka::message::Headers;
 use serde::Deserialize;
@@ -79,6 +79,13 @@ impl Letter {
 
     pub(super) fn why(&self) -> Cow<'_, str> {
         self.error("exception.message").unwrap_or_default()
+    }
+
+    /// The id of the trace that the message says it belongs to.
+    pub(super) fn trace_id(&self) -> Option<String> {
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+        let traceparent = event::Message { value: self.value.as_deref(), headers }.traceparent();
+        traceparent.map(|traceparent| traceparent.trace_id().to_string())
     }
 
     pub(super) fn sent_at(&self) -> Option<DateTime<Utc>> {

@@ -89,6 +89,7 @@ struct Report {
     source: Option<String>,
     r#type: Option<String>,
     id: Option<String>,
+    trace_id: Option<String>,
     key: Option<Value>,
     /// In order; a name may be there twice.
     headers: Vec<(String, Option<Value>)>,
@@ -108,6 +109,7 @@ impl Report {
             source,
             r#type: kind,
             id,
+            trace_id: letter.trace_id(),
             key: json(&letter.key),
             headers: letter.headers.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
             value: json(&letter.value),
@@ -135,6 +137,7 @@ fn print(letter: &Letter, topic: &str, is_replayed: bool) {
         ("source", attribute(source)),
         ("type", attribute(kind)),
         ("id", attribute(id)),
+        ("trace id", letter.trace_id()),
         ("key", Some(letter.key.as_deref().map_or_else(|| "(none)".to_owned(), text::bytes))),
     ];
     for (name, text) in lines {
