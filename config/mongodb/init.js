@@ -54,9 +54,9 @@ for (const host of members.filter((host) => !rs.conf().members.some((known) => k
 
 // The primary may be another one by now.
 db = connect(`mongodb://${root.user}:${root.pwd}@${members.join(',')}/admin?replicaSet=rs0`);
-const devtoolkit = db.getSiblingDB('devtoolkit');
-for (const { role, ...grants } of access.roles) {
-  devtoolkit.getRole(role) ? devtoolkit.updateRole(role, grants) : devtoolkit.createRole({ role, ...grants });
+for (const { role, db: name, ...grants } of access.roles) {
+  const home = db.getSiblingDB(name);
+  home.getRole(role) ? home.updateRole(role, grants) : home.createRole({ role, ...grants });
 }
 for (const { user, roles } of access.users) {
   const pwd = passwordOf(user);

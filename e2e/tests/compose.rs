@@ -2,6 +2,8 @@
 //! order, each with its own secrets and rights alone, and count events.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+#[path = "image/dockerfile.rs"]
+mod dockerfile;
 #[path = "compose/file.rs"]
 mod file;
 #[path = "compose/local.rs"]
@@ -15,7 +17,9 @@ use std::process::Command;
 
 use bson::{Document, doc};
 use common::day::Day;
+use dockerfile::{stage, value};
 use e2e::eventually::eventually;
+use e2e::http;
 use e2e::load::PATIENCE;
 use e2e::servers::{Process, installed, repository};
 use file::{ComposeFile, Service};
@@ -23,6 +27,7 @@ use local::Local;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::{Client, Database};
 use regex::Regex;
+use serde::Deserialize;
 
 const MEMBERS: [&str; 3] = ["mongodb-1", "mongodb-2", "mongodb-3"];
 const EVENTS: u64 = 2_000;
@@ -53,8 +58,8 @@ fn what_it_names_is_there() {
             assert!(file.networks.contains_key(network), "{name}: no network {network}");
         }
         if let Some(build) = &service.build {
-            let dockerfile = fs::read_to_string(repository().join(&build.context).join("Dockerfile")).unwrap();
-            assert!(dockerfile.contains(&format!(" AS {}\n", build.target)), "{name}: no target {}", build.target);
+            assert_eq!(build.context, ".", "{name}");
+            assert!(!stage(&build.target).is_empty());
         }
     }
 }
@@ -70,9 +75,17 @@ fn versions_are_pinned_and_those_of_the_rest() {
     assert_eq!(versions("ingest-1"), env!("CARGO_PKG_VERSION"));
     let kafka = fs::read_to_string(repository().join("config/servers/kafka-pom.xml")).unwrap();
     assert!(kafka.contains(&format!("<version>{}</version>", versions("kafka"))), "tests run on another Kafka");
-    let dockerfile = fs::read_to_string(repository().join("Dockerfile")).unwrap();
-    let exporter = format!("percona/mongodb_exporter:{} ", versions("mongodb-exporter-1"));
-    assert!(dockerfile.contains(&exporter), "no {exporter}in the Dockerfile");
+    let exporter = versions("mongodb-exporter-1");
+    let copied = value(&stage("mongodb-exporter"), "COPY");
+    assert!(copied.starts_with(&format!("--from=percona/mongodb_exporter:{exporter} ")), "{copied}");
+    let built = fs::read_to_string(repository().join("config/servers/monitoring/go.mod")).unwrap();
+    for (module, version) in [
+        ("percona/mongodb_exporter", format!("v{exporter}")),
+        ("prometheus/alertmanager", versions("alertmanager")),
+        ("prometheus/blackbox_exporter", versions("blackbox")),
+    ] {
+        assert!(built.contains(&format!("github.com/{module} {version} ")), "tests run another version of {module}");
+    }
 }
 
 #[test]
@@ -137,6 +150,48 @@ fn secrets_come_from_volumes_of_those_who_need_them() {
 }
 
 #[test]
+fn prometheus_finds_what_is_to_be_watched_and_nothing_else() {
+    let file = ComposeFile::read();
+    let mut watched = BTreeSet::new();
+    for targets in fs::read_dir(repository().join("config/prometheus/targets")).unwrap() {
+        let text = fs::read_to_string(targets.unwrap().path()).unwrap();
+        for group in serde_yaml_ng::from_str::<Vec<Targets>>(&text).unwrap() {
+            let through = group.labels.get("__blackbox__").cloned();
+            for target in group.targets.into_iter().chain(through) {
+                let (host, port) = target.split_once(':').unwrap();
+                assert_eq!(port, port_of(&file.services[host]), "{target}");
+                assert!(file.services[host].networks.contains(&"monitoring".to_owned()), "{target} is out of reach");
+                watched.insert(host.to_owned());
+                if let Some(member) = group.labels.get("instance") {
+                    let uri = &file.services[host].environment["MONGODB_URI"];
+                    assert_eq!(uri, &format!("mongodb://{member}/"), "{host} shows another member");
+                }
+            }
+        }
+    }
+    let reachable = file.services.iter().filter(|(_, service)| service.networks.contains(&"monitoring".to_owned()));
+    let reachable: BTreeSet<String> =
+        reachable.map(|(name, _)| name.clone()).filter(|name| name != "grafana").collect();
+    assert_eq!(watched, reachable);
+}
+
+#[derive(Deserialize)]
+struct Targets {
+    targets: Vec<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+/// Where the service serves its metrics: beside its health.
+fn port_of(service: &Service) -> &str {
+    match service.healthcheck.as_ref().unwrap().test.last().unwrap().as_str() {
+        "check-ready" if service.command[0] == "ingest" => "9464",
+        "check-ready" => "9465",
+        url => url.rsplit_once(':').unwrap().1.split('/').next().unwrap(),
+    }
+}
+
+#[test]
 fn each_waits_for_what_it_needs() {
     let file = ComposeFile::read();
     for (name, service) in &file.services {
@@ -155,6 +210,23 @@ fn each_waits_for_what_it_needs() {
 
 fn waits_for(file: &ComposeFile, service: &Service, wanted: &str) -> bool {
     service.depends_on.keys().any(|other| other == wanted || waits_for(file, &file.services[other], wanted))
+}
+
+#[tokio::test]
+async fn what_watches_them_starts() {
+    let local = Local::new(ComposeFile::read());
+    let mut started = Vec::new();
+    for (service, program, port) in [
+        ("prometheus", "prometheus", 9090),
+        ("alertmanager", "alertmanager", 9093),
+        ("blackbox", "blackbox_exporter", 9115),
+    ] {
+        let words = [program.to_owned()];
+        let mut command = local.run_as(service, words.iter().chain(&local.file.services[service].command));
+        command.arg(format!("--web.listen-address=127.0.0.1:{}", local.port(service, port)));
+        started.push(local.start(service, command));
+        local.until_healthy(service).await;
+    }
 }
 
 #[tokio::test]
@@ -210,6 +282,7 @@ async fn its_services_count_events_with_their_own_secrets_and_rights_alone() {
         .await;
     }
 
+    let _exporters = exporters(&local, &root).await;
     assert_eq!(refusals(&local), refused_before, "somebody has too few rights");
     rights_end_there(&local, &made).await;
     assert_ne!(refusals(&local), refused_before, "mongod's log does not tell refusals any more");
@@ -312,6 +385,38 @@ async fn kafka(local: &Local) -> Process {
     let mut broker = local.run_as("kafka", &java);
     broker.arg("kafka.Kafka").arg(final_directory.join("server.properties"));
     local.start("kafka", broker)
+}
+
+/// One for each member. They see sizes and slow queries of the database, with no right to read it.
+async fn exporters(local: &Local, root: &Client) -> Vec<Process> {
+    // mongod counts only as slow what takes 200 ms.
+    let slow = doc! { "$where": "sleep(300) || true" };
+    root.database("devtoolkit").collection::<Document>("tools").find_one(slow).await.unwrap();
+    let mut started = Vec::new();
+    let entrypoint: Vec<String> = serde_json::from_str(&value(&stage("mongodb-exporter"), "ENTRYPOINT")).unwrap();
+    for exporter in ["mongodb-exporter-1", "mongodb-exporter-2", "mongodb-exporter-3"] {
+        let mut command = local.run_as(exporter, entrypoint.iter().chain(&local.file.services[exporter].command));
+        let programs = installed("monitoring").unwrap();
+        command.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
+        let address = format!("127.0.0.1:{}", local.port(exporter, 9216));
+        command.arg(format!("--web.listen-address={address}"));
+        started.push(local.start(exporter, command));
+        local.until_healthy(exporter).await;
+        let metrics = http::get(&address, "/metrics").await.unwrap().body;
+        for sample in [
+            "mongodb_up{cluster_role=\"mongod\"} 1",
+            "mongodb_members_state{",
+            "mongodb_dbstats_dataSize{",
+            "mongodb_collstats_storageStats_count{",
+            "mongodb_profile_slow_query_count{",
+            "mongodb_ss_wt_cache_bytes_currently_in_the_cache{",
+        ] {
+            let ours = metrics.lines().filter(|line| line.starts_with(sample));
+            let ours = ours.filter(|line| !line.contains("database=") || line.contains("database=\"devtoolkit\""));
+            assert_ne!(ours.count(), 0, "{exporter} has no {sample}");
+        }
+    }
+    started
 }
 
 /// What an operator types after `docker compose run --rm`.

@@ -2,11 +2,15 @@
 //! that work with nothing else around them.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+#[path = "image/dockerfile.rs"]
+mod dockerfile;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use dockerfile::{stage, value};
 use e2e::load::stored;
 use e2e::servers::process::command;
 use e2e::servers::{Home, Ownership, repository};
@@ -14,26 +18,6 @@ use e2e::world::{World, program_path};
 use ignore::WalkBuilder;
 
 const PROGRAMS: [&str; 4] = ["ingest", "aggregator", "admin", "emit"];
-
-/// An instruction, such as `RUN`, and what follows it.
-type Instruction = (String, String);
-
-/// The instructions of the stage named `name`, from its `FROM` on.
-fn stage(name: &str) -> Vec<Instruction> {
-    let text = fs::read_to_string(repository().join("Dockerfile")).unwrap();
-    let lines = text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
-    let instructions = lines.replace("\\\n", " ");
-    let instructions = instructions.lines().filter_map(|line| line.trim().split_once(' '));
-    let mut stage = instructions
-        .map(|(keyword, rest)| (keyword.to_owned(), rest.trim().to_owned()))
-        .skip_while(|(keyword, rest)| !(keyword == "FROM" && rest.ends_with(&format!(" AS {name}"))));
-    let from = stage.next().expect("the stage in the Dockerfile");
-    std::iter::once(from).chain(stage.take_while(|(keyword, _)| keyword != "FROM")).collect()
-}
-
-fn value(stage: &[Instruction], keyword: &str) -> String {
-    stage.iter().find(|(found, _)| found == keyword).expect("the instruction in the stage").1.clone()
-}
 
 /// What Docker sends to the builder: the files of the checkout that .dockerignore does not leave out. Its patterns begin
 /// with / or **, and so mean to Docker what they mean to git.

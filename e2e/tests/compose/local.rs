@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use e2e::eventually::eventually;
+use e2e::http;
 use e2e::load::PATIENCE;
 use e2e::servers::process::command;
 use e2e::servers::{Home, Ownership, Process, free_port, installed, repository};
@@ -127,9 +128,18 @@ impl Local {
     /// Waits until the service's own health check passes.
     pub async fn until_healthy(&self, service: &str) {
         let test = &self.file.services[service].healthcheck.as_ref().unwrap().test;
-        assert_eq!(test[0], "CMD", "{service}");
+        let (first, words) = test.split_first().unwrap();
+        assert_eq!(first, "CMD", "{service}");
         eventually(PATIENCE, &format!("health of {service} ({})", self.log(service).display()), async || {
-            self.output(self.with_own_address(service, self.run_as(service, &test[1..]))).await.0.then_some(())
+            let is_healthy = match words {
+                [wget, .., url] if wget == "wget" => {
+                    let url = self.translate(service, url);
+                    let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+                    http::get(address, &format!("/{path}")).await.is_ok_and(|answer| answer.status == 200)
+                }
+                words => self.output(self.with_own_address(service, self.run_as(service, words))).await.0,
+            };
+            is_healthy.then_some(())
         })
         .await;
     }
@@ -150,6 +160,7 @@ fn executable(name: &str) -> Vec<OsString> {
             .map(|file| installed(file).unwrap().into())
             .to_vec(),
         "ingest" | "aggregator" | "admin" | "emit" => vec![program_path(name).into()],
+        "alertmanager" | "blackbox_exporter" => vec![installed(&format!("monitoring/{name}")).unwrap().into()],
         other => vec![other.into()],
     }
 }
