@@ -11,6 +11,8 @@
 //!
 //! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`observe`] shows how they stand as
 //! [`metrics`], [`status`] and [`show`] are for people.
+//!
+//! [`suspicious`] counts, beside all that, accounts and addresses with bursts of failed logins.
 
 pub mod counters;
 pub mod daily;
@@ -29,5 +31,6 @@ pub mod schedule;
 pub mod serve;
 pub mod show;
 pub mod status;
+pub mod suspicious;
 pub mod table;
 pub mod verify;

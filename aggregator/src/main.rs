@@ -19,7 +19,7 @@ use aggregator::observe::Observer;
 use aggregator::rollup::{Rolled, Rollup};
 use aggregator::scan::Limits;
 use aggregator::schedule::{self, Schedule};
-use aggregator::{counters, lookup, metrics, retry, serve, show, status, verify};
+use aggregator::{counters, lookup, metrics, retry, serve, show, status, suspicious, verify};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -183,7 +183,10 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     observer.look().await;
     tokio::spawn(observer.follow());
     readiness.ready();
-    serve::serve(&rollup, &schedule, settings.aggregator.refresh, &shutdown).await;
+    tokio::join!(
+        serve::serve(&rollup, &schedule, settings.aggregator.refresh, &shutdown),
+        suspicious::watch(&rollup.database, &settings.security, &shutdown),
+    );
     Ok(())
 }
 

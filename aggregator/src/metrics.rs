@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use common::declare_metrics;
 use common::documents::system_analytics::{MostUsedTool, SystemAnalytics};
 use common::metrics::{Label, counter, found, gauge, histogram, known};
+use common::suspicious::Suspicion;
 
 use crate::daily::{MOST_USED_TOOLS, UNKNOWN_TOOL};
 use crate::observe::Standing;
@@ -87,6 +88,15 @@ declare_metrics! {
     DAILY_RESPONSE_TIME_CHANGE = gauge(
         "devtoolkit_daily_response_time_change_ratio",
         "Change of the mean response time to the day before / that of the day before; below 0 is faster",
+    );
+    FAILED_LOGINS = gauge("devtoolkit_failed_logins", "Failed logins of the last ten minutes");
+    SUSPICIOUS_ACCOUNTS = gauge(
+        "devtoolkit_suspicious_accounts",
+        "Accounts with a burst of failed logins in the last ten minutes; `admin suspicious` names them",
+    );
+    SUSPICIOUS_ADDRESSES = gauge(
+        "devtoolkit_suspicious_addresses",
+        "Addresses with a burst of failed logins, or of accounts tried, in the last ten minutes; `admin suspicious` names them",
     );
 }
 
@@ -206,6 +216,13 @@ fn uses_by_name(tools: &[MostUsedTool]) -> BTreeMap<String, i64> {
 
 fn minutes(minutes: f64) -> f64 {
     minutes * 60.0
+}
+
+/// What the last ten minutes' failed logins show, as numbers alone.
+pub fn suspicion(found: &Suspicion) {
+    FAILED_LOGINS.gauge(&[]).set(found.failed_logins as f64);
+    SUSPICIOUS_ACCOUNTS.gauge(&[]).set(found.accounts.count as f64);
+    SUSPICIOUS_ADDRESSES.gauge(&[]).set(found.addresses.count as f64);
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! document of each collection and [`schema`] their indexes and validators. [`settings`], [`program`], [`telemetry`],
 //! [`metrics`] and [`shutdown`] are what a program needs to start, to be watched and to end; [`kafka`] and [`mongo`]
 //! connect it.
+//! [`suspicious`] is what counts as an attack on logins.
 
 pub mod day;
 pub mod demo;
@@ -16,4 +17,5 @@ pub mod program;
 pub mod schema;
 pub mod settings;
 pub mod shutdown;
+pub mod suspicious;
 pub mod telemetry;

@@ -1,9 +1,11 @@
 //! Connecting to MongoDB.
 
+use std::sync::Arc;
+
 use anyhow::Context;
-use bson::doc;
+use bson::{Bson, Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
-use mongodb::options::{ClientOptions, Credential, Tls, TlsOptions};
+use mongodb::options::{ClientOptions, Credential, ReadPreference, SelectionCriteria, ServerAddress, Tls, TlsOptions};
 use mongodb::{Client, Database};
 use secrecy::ExposeSecret;
 
@@ -55,6 +57,37 @@ async fn client_options(settings: &Mongodb) -> anyhow::Result<ClientOptions> {
         options.tls = Some(Tls::Enabled(TlsOptions::builder().ca_file_path(settings.ca_file.clone()).build()));
     }
     Ok(options)
+}
+
+/// A server of its own among those of the database: what it keeps for itself is asked of each.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// `host:port`.
+    pub name: String,
+    address: ServerAddress,
+}
+
+impl Member {
+    /// For an operation that is meant for this server, whatever its state.
+    pub fn criteria(&self) -> SelectionCriteria {
+        let address = self.address.clone();
+        SelectionCriteria::Predicate(Arc::new(move |server| *server.address() == address))
+    }
+}
+
+/// The members of the replica set that hold data, whether they are up or not. None for a sharded cluster, whose routers
+/// keep nothing.
+///
+/// # Errors
+/// MongoDB cannot be reached.
+pub async fn members(database: &Database) -> Result<Vec<Member>, Error> {
+    let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
+    let hello: Document = database.run_command(doc! { "hello": 1 }).selection_criteria(primary).await?;
+    let names = ["hosts", "passives"].into_iter().filter_map(|list| hello.get_array(list).ok()).flatten();
+    names
+        .filter_map(Bson::as_str)
+        .map(|name| Ok(Member { name: name.to_owned(), address: ServerAddress::parse(name)? }))
+        .collect()
 }
 
 /// Why an operation failed, in one line for the log: without the state of every server of the set, which the driver adds, and

@@ -27,6 +27,8 @@ pub struct Settings {
     pub ingest: Ingest,
     /// `[aggregator]`: how days are rolled up.
     pub aggregator: Aggregator,
+    /// `[security]`: which failed logins are suspicious.
+    pub security: Security,
     /// `[telemetry]`: logs, metrics and health.
     pub telemetry: Telemetry,
 }
@@ -106,6 +108,9 @@ pub struct Mongodb {
     /// How long an operation looks for a suitable server before it fails.
     #[serde(with = "humantime_serde")]
     pub server_selection_timeout: Duration,
+    /// For `admin migrate`: operations that take longer are kept by MongoDB's profiler; zero leaves the profiler alone.
+    #[serde(with = "humantime_serde")]
+    pub slow_query_threshold: Duration,
 }
 
 impl Default for Mongodb {
@@ -118,6 +123,7 @@ impl Default for Mongodb {
             password_file: PathBuf::new(),
             ca_file: PathBuf::new(),
             server_selection_timeout: Duration::from_secs(10),
+            slow_query_threshold: Duration::from_millis(200),
         }
     }
 }
@@ -200,6 +206,24 @@ impl Default for Aggregator {
             scan_readers: 4,
             scan_memory_mib: 320,
         }
+    }
+}
+
+/// `[security]`: thresholds of [`crate::suspicious`], counted over ten minutes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Security {
+    /// Failed logins that make an account suspicious, at least 1.
+    pub account_failures: u32,
+    /// Failed logins that make an address suspicious, at least 1.
+    pub address_failures: u32,
+    /// Different accounts with failed logins that make an address suspicious, at least 1.
+    pub address_accounts: u32,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self { account_failures: 10, address_failures: 30, address_accounts: 10 }
     }
 }
 
@@ -309,6 +333,13 @@ impl Settings {
         in_range("aggregator.scan_memory_mib", self.aggregator.scan_memory_mib, 16, 65_536)?;
         in_range("kafka.partitions", usize::try_from(self.kafka.partitions).unwrap_or(0), 1, 10_000)?;
         for (key, value) in [
+            ("security.account_failures", self.security.account_failures),
+            ("security.address_failures", self.security.address_failures),
+            ("security.address_accounts", self.security.address_accounts),
+        ] {
+            in_range(key, value as usize, 1, 1_000_000)?;
+        }
+        for (key, value) in [
             ("kafka.brokers", &self.kafka.brokers),
             ("kafka.topic", &self.kafka.topic),
             ("kafka.group_id", &self.kafka.group_id),
@@ -331,6 +362,12 @@ impl Settings {
         positive("ingest.drain_timeout", self.ingest.drain_timeout)?;
         positive("aggregator.refresh", self.aggregator.refresh)?;
         positive("mongodb.server_selection_timeout", self.mongodb.server_selection_timeout)?;
+        let threshold = self.mongodb.slow_query_threshold;
+        if !threshold.is_zero() && !(1..=i32::MAX as u128).contains(&threshold.as_millis()) {
+            let value = format!("{threshold:?}");
+            let expected = "a time of whole milliseconds such as 200ms, or 0s";
+            return Err(SettingsError::unusable("mongodb.slow_query_threshold", value, expected));
+        }
         let one_of = |key, value: &str, allowed: &[&str]| {
             if allowed.contains(&value) {
                 Ok(())

@@ -89,11 +89,12 @@ fn every_alert_fires_clears_and_ignores_a_blip() {
         let file: TestFile = serde_yaml_ng::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
         for Test { alert_rule_test } in file.tests {
             let name = alert_rule_test[0].alertname.clone();
-            let fires = alert_rule_test.iter().map(|moment| {
+            let check = |moment: &Moment| {
                 assert_eq!(moment.alertname, name, "one alert in each test");
                 !moment.exp_alerts.is_empty()
-            });
-            moments.entry(name).or_default().push(fires.collect());
+            };
+            let fires = alert_rule_test.iter().map(check).collect();
+            moments.entry(name).or_default().push(fires);
         }
     }
     for Alert { alert, .. } in alerts() {

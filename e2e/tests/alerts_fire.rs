@@ -109,7 +109,9 @@ async fn members_that_fail() {
     let clients = connections(&mongodb.member(1).address(), 85).await;
     told.firing("ticket", &["MongodbReplicationLag", "MongodbConnectionsNearLimit"]).await;
     command(&third, apply("off")).await;
-    join_all(clients.into_iter().map(Client::shutdown)).await;
+    for client in clients {
+        client.shutdown().await;
+    }
     told.resolved(&["MongodbReplicationLag", "MongodbConnectionsNearLimit"]).await;
 
     mongodb.member(0).kill().unwrap();
@@ -236,11 +238,20 @@ async fn passwords_that_are_wrong_and_certificates_that_end() {
     std::fs::set_permissions(&key_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let path = |path: &Path| path.display().to_string();
     let (certificate, key_file, ca_file) = (path(&certificate), path(&key_file), path(&authority.ca_file()));
-    let files = ["--tlsMode", "requireTLS", "--tlsCertificateKeyFile", &certificate, "--tlsCAFile", &ca_file];
-    let extra_args = files.iter().chain(&["--tlsAllowConnectionsWithoutCertificates", "--keyFile", &key_file]);
+    let extra_args = [
+        "--tlsMode",
+        "requireTLS",
+        "--tlsCertificateKeyFile",
+        &certificate,
+        "--tlsCAFile",
+        &ca_file,
+        "--tlsAllowConnectionsWithoutCertificates",
+        "--keyFile",
+        &key_file,
+    ];
     let uri_options = format!("tls=true&tlsCAFile={ca_file}");
     let mut mongodb = ReplicaSet::start(ReplicaSetOptions {
-        extra_args: extra_args.map(|argument| (*argument).to_owned()).collect(),
+        extra_args: extra_args.map(str::to_owned).to_vec(),
         uri_options: uri_options.clone(),
         monitored: true,
         ..ReplicaSetOptions::default()

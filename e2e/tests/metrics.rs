@@ -111,6 +111,9 @@ async fn the_number_of_series_is_bounded_however_many_tools_and_users_there_are(
     // Every tool is used once, so that whatever gets series has them.
     world.produce(&uses_of_everybody(0, TOOLS, TOOLS)).await;
     until_stored(&world, TOOLS as usize).await;
+    // The last to come are those of the partitions.
+    let lag = async || worker.metric("devtoolkit_ingest_lag_messages").await;
+    eventually(PATIENCE, "the lag of each partition", lag).await;
     let with_few_users = series(&worker).await;
     for from in (TOOLS..users).step_by(20_000) {
         world.produce(&uses_of_everybody(from, (users - from).min(20_000), TOOLS)).await;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use common::event::{self, EventType};
 use rdkafka::Message;
 use rdkafka::message::Headers;
@@ -134,17 +134,13 @@ impl Attributes {
     }
 }
 
-/// `2024-01-15T10:30:00.000Z`
-pub(super) fn instant_text(instant: DateTime<Utc>) -> String {
-    instant.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use rdkafka::Timestamp;
     use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 
     use super::*;
+    use crate::text::instant_text;
 
     pub(in crate::dead_letters) fn message(value: &[u8], headers: &[(&str, Option<&str>)]) -> OwnedMessage {
         let headers =

@@ -6,10 +6,11 @@ use common::settings;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::letter::{Attributes, ERROR_HEADERS, Header, Letter, Place, instant_text};
+use super::letter::{Attributes, ERROR_HEADERS, Header, Letter, Place};
 use super::text;
 use super::topic::{DeadLetterTopic, Offsets};
 use crate::report;
+use crate::text::{instant_text, printable};
 
 /// Show everything of one letter
 ///
@@ -119,8 +120,8 @@ impl Report {
 
 fn print(letter: &Letter, topic: &str, is_replayed: bool) {
     let Place { partition, offset } = letter.place;
-    let error = |name: &str| letter.error(name).map(|text| text::printable(&text));
-    let attribute = |attribute: Option<String>| attribute.map(|text| text::printable(&text));
+    let error = |name: &str| letter.error(name).map(|text| printable(&text));
+    let attribute = |attribute: Option<String>| attribute.map(|text| printable(&text));
     let Attributes { source, kind, id } = letter.attributes();
     let origin = error("topic").map(|topic| {
         let [partition, offset] = ["partition", "offset"].map(|name| error(name).unwrap_or_else(|| "?".to_owned()));
@@ -128,7 +129,7 @@ fn print(letter: &Letter, topic: &str, is_replayed: bool) {
     });
     println!("letter at offset {offset} of partition {partition} of topic {topic}\n");
     let lines = [
-        ("reason", Some(text::printable(&letter.reason()))),
+        ("reason", Some(printable(&letter.reason()))),
         ("message", error("exception.message")),
         ("stage", error("stage")),
         ("came from", origin),
@@ -165,6 +166,6 @@ fn print_headers(title: &str, prefix: &str, headers: &[Header]) {
     println!("\n{title}");
     for (name, value) in headers {
         let value = value.as_deref().map_or_else(|| "(null)".to_owned(), text::bytes);
-        println!("  {prefix}{}: {value}", text::printable(name));
+        println!("  {prefix}{}: {value}", printable(name));
     }
 }
