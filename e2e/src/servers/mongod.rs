@@ -209,7 +209,7 @@ impl Mongod {
             .args(["--setParameter", "transactionLifetimeLimitSeconds=10"])
             // The flight recorder costs CPU and disk, and only the exporter reads it here.
             .args(["--setParameter", &format!("diagnosticDataCollectionEnabled={}", self.options.monitored)])
-            .args(["--profile", if self.options.monitored { "1" } else { "0" }])
+            .args(["--profile", if self.options.monitored { "1" } else { "0" }, "--slowms", "200"])
             .args(&self.options.extra_args);
         let process = Process::start("mongod", command, &self.log(), None, self.ownership)?;
         if self.ownership == Ownership::Detached {

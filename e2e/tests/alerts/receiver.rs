@@ -63,7 +63,6 @@ impl Receiver {
             (last.status == status && is_meant).then_some(())
         })
         .await;
-        eprintln!("{alert} {status}");
     }
 }
 
@@ -74,5 +73,7 @@ async fn hear(State(told): State<Arc<Mutex<Vec<Told>>>>, Path(receiver): Path<St
         alert: alert["labels"]["alertname"].as_str().unwrap().to_owned(),
         status: alert["status"].as_str().unwrap().to_owned(),
     });
+    // Shown when the test fails.
+    let alerts = alerts.inspect(|told| eprintln!("{told:?}"));
     told.lock().unwrap_or_else(PoisonError::into_inner).extend(alerts);
 }
