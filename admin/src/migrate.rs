@@ -61,8 +61,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     // Ingest, the only writer of the event collections, validates itself: docs/ARCHITECTURE.md has the measurement.
     let wanted = schema::wanted(false);
 
-    let threshold = settings.mongodb.slow_query_threshold;
-    let (profilers, profiler_notes) = profiler::difference(&database, threshold).await?;
+    let (profilers, profiler_notes) = profiler::difference(&settings.mongodb, &database).await?;
 
     let (mut changes, mut notes) = (vec![], topic_difference.notes.clone());
     let outcome = if options.dry_run {

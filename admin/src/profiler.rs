@@ -3,11 +3,9 @@
 //! The level belongs to one database on one member; the threshold to the whole member, for its log, too. Neither outlives a
 //! restart of the member unless its own options say the same (`--profile 1 --slowms 200`, `operationProfiling` in mongod.conf).
 
-use std::time::Duration;
-
-use anyhow::Context;
 use bson::{Document, doc};
 use common::mongo::{self, Member};
+use common::settings::Mongodb;
 use futures::future::join_all;
 use mongodb::Database;
 use mongodb::error::{Error, ErrorKind};
@@ -71,17 +69,18 @@ impl Change {
     }
 }
 
-/// Which members keep something else than operations over `threshold`, and remarks on those that cannot be asked or that
-/// somebody set to keep more. Nothing for a threshold of zero.
+/// Which members keep something else than operations over `mongodb.slow_query_threshold`, and remarks on those that cannot
+/// be asked or that somebody set to keep more. Nothing for a threshold of zero.
 ///
 /// # Errors
 /// MongoDB cannot be reached.
-pub async fn difference(database: &Database, threshold: Duration) -> anyhow::Result<(Vec<Change>, Vec<String>)> {
+pub async fn difference(settings: &Mongodb, database: &Database) -> anyhow::Result<(Vec<Change>, Vec<String>)> {
     let (mut changes, mut notes) = (vec![], vec![]);
-    let Some(slow_ms) = i64::try_from(threshold.as_millis()).ok().filter(|slow_ms| *slow_ms > 0) else {
+    let threshold = settings.slow_query_threshold.as_millis();
+    let Some(slow_ms) = i64::try_from(threshold).ok().filter(|slow_ms| *slow_ms > 0) else {
         return Ok((changes, notes));
     };
-    let members = mongo::members(database).await.context("the members of the replica set cannot be listed")?;
+    let members = mongo::members(settings, database).await?;
     if members.is_empty() {
         notes.push("on a sharded cluster, the profiler is switched on at each shard".to_owned());
     }

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bson::{Bson, Document, doc};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
@@ -100,7 +100,7 @@ struct Query {
 pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let database = mongo::connect(&settings.mongodb).await?;
     let since = options.since.unwrap_or_else(|| Utc::now() - TimeDelta::days(1));
-    let members = mongo::members(&database).await.context("the members of the replica set cannot be listed")?;
+    let members = mongo::members(&settings.mongodb, &database).await?;
     if members.is_empty() {
         bail!(
             "a sharded cluster's profiles are with its shards; name one shard's replica set with setting mongodb.uri"

@@ -19,7 +19,7 @@ use mongodb::options::IndexOptions;
 use mongodb::{Collection, Database, IndexModel};
 use serde::{Deserialize, Serialize};
 
-use crate::{profiler, report};
+use crate::report;
 
 /// Counting a day of a large collection in its index may take this long; then MongoDB gives up.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -94,13 +94,13 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     collections.sort_by_key(|size| Reverse(size.all_bytes()));
     let growth_bytes_per_day = collections.iter().map(|size| size.growth_bytes_per_day).sum();
 
-    let members = mongo::members(&database).await.context("the members of the replica set cannot be listed")?;
+    let members = mongo::members(&settings.mongodb, &database).await?;
     let read = join_all(members.iter().map(|member| disk(&database, member, growth_bytes_per_day))).await;
     let (mut disks, mut notes) = (vec![], vec![]);
     for (member, disk) in members.iter().zip(read) {
         match disk {
             Ok(disk) => disks.push(disk),
-            Err(error) => notes.push(format!("the disk of {} is not known: {}", member.name, profiler::reason(&error))),
+            Err(error) => notes.push(format!("the disk of {} is not known: {}", member.name, mongo::reason(&error))),
         }
     }
     let report = Report { collections, growth_bytes_per_day, disks, notes };
@@ -141,7 +141,11 @@ async fn size(collection: Collection<Document>, now: DateTime<Utc>) -> anyhow::R
     let failed = || format!("measuring the collection {} failed", collection.name());
     let sum = |field: &str| doc! { "$sum": format!("$storageStats.{field}") };
     let sums = doc! {
-        "_id": null, "documents": sum("count"), "data": sum("size"), "disk": sum("storageSize"), "indexes": sum("totalIndexSize"),
+        "_id": null,
+        "documents": sum("count"),
+        "data": sum("size"),
+        "disk": sum("storageSize"),
+        "indexes": sum("totalIndexSize"),
     };
     let stats = collection.aggregate([doc! { "$collStats": { "storageStats": {} } }, doc! { "$group": sums }]);
     let stats = stats.await.with_context(failed)?.with_type::<Stats>().try_next().await.with_context(failed)?;

@@ -42,6 +42,8 @@ enum Command {
     Run(Run),
     /// Rolls up every finished day, now and whenever aggregator.schedule fires, and keeps today's numbers fresh
     Serve,
+    /// Asks the serving process of the same settings whether it is ready; exit code 0 if so, else 1 and the reason
+    CheckReady,
     /// Lists the days: state, inputs, duration, age
     Status {
         /// Only the newest days
@@ -117,6 +119,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Run(options) => run(&settings, &options).await,
             Command::Serve => serve(&settings).await,
+            Command::CheckReady => telemetry::check_ready(&settings.telemetry, PORT).await,
             Command::Status { last } => status(&settings, last).await,
             Command::Show { date, json } => show(&settings, date, json).await,
             Command::Verify { days, json } => verify(&settings, &days, json).await,

@@ -26,7 +26,8 @@ pub async fn now(database: &Database, thresholds: &Security) -> Result<Suspicion
     suspicious::find(database, Utc::now() - WINDOW, thresholds, TIME_LIMIT).await
 }
 
-/// Keeps the metrics up to date until `shutdown`, whichever aggregator holds the lease.
+/// Keeps the metrics up to date until `shutdown`, whichever aggregator holds the lease. In a flood that MongoDB cannot count
+/// in time they stay where they were on its way up.
 pub async fn watch(database: &Database, thresholds: &Security, shutdown: &CancellationToken) {
     let work = async {
         let mut ticks = tokio::time::interval(INTERVAL);

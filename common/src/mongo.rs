@@ -75,14 +75,23 @@ impl Member {
     }
 }
 
-/// The members of the replica set that hold data, whether they are up or not. None for a sharded cluster, whose routers
-/// keep nothing.
+/// The members of the replica set that hold data, whether they are up or not; with `directConnection` the one connected to.
+/// None for a sharded cluster, whose routers keep nothing.
 ///
 /// # Errors
 /// MongoDB cannot be reached.
-pub async fn members(database: &Database) -> Result<Vec<Member>, Error> {
+pub async fn members(settings: &Mongodb, database: &Database) -> anyhow::Result<Vec<Member>> {
+    let options = client_options(settings).await?;
+    if options.direct_connection == Some(true) {
+        // Its name in the set may be another, and the others may be out of reach.
+        return Ok(options.hosts.into_iter().map(|address| Member { name: address.to_string(), address }).collect());
+    }
     let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
-    let hello: Document = database.run_command(doc! { "hello": 1 }).selection_criteria(primary).await?;
+    let hello: Document = database
+        .run_command(doc! { "hello": 1 })
+        .selection_criteria(primary)
+        .await
+        .context("the members of the replica set cannot be listed")?;
     let names = ["hosts", "passives"].into_iter().filter_map(|list| hello.get_array(list).ok()).flatten();
     names
         .filter_map(Bson::as_str)

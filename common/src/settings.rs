@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::documents::system_analytics::Engine;
@@ -57,6 +57,8 @@ pub struct Kafka {
     pub username: String,
     /// SASL password.
     pub password: SecretString,
+    /// File with the SASL password, instead of `password`; empty names none.
+    pub password_file: PathBuf,
     /// `cooperative-sticky`, `range` or `roundrobin`; the same for all workers of the group.
     pub partition_assignment_strategy: String,
 }
@@ -81,6 +83,7 @@ impl Default for Kafka {
             sasl_mechanism: "SCRAM-SHA-512".into(),
             username: String::new(),
             password: SecretString::default(),
+            password_file: PathBuf::new(),
             partition_assignment_strategy: "cooperative-sticky".into(),
         }
     }
@@ -98,6 +101,8 @@ pub struct Mongodb {
     pub username: String,
     /// Password, when it is not part of `uri`.
     pub password: SecretString,
+    /// File with the password, instead of `password`; empty names none.
+    pub password_file: PathBuf,
     /// PEM file of the authority that signed the servers' certificates; setting it turns TLS on.
     pub ca_file: PathBuf,
     /// How long an operation looks for a suitable server before it fails.
@@ -115,6 +120,7 @@ impl Default for Mongodb {
             database: "devtoolkit".into(),
             username: String::new(),
             password: SecretString::default(),
+            password_file: PathBuf::new(),
             ca_file: PathBuf::new(),
             server_selection_timeout: Duration::from_secs(10),
             slow_query_threshold: Duration::from_millis(200),
@@ -286,7 +292,8 @@ impl SettingsError {
 }
 
 impl Settings {
-    /// Reads `file`, or [`DEFAULT_FILE`] where it exists, then the environment, and checks every value.
+    /// Reads `file`, or [`DEFAULT_FILE`] where it exists, then the environment, then the files with passwords, and checks
+    /// every value.
     ///
     /// # Errors
     /// An unreadable file, an unknown key, a value of the wrong kind or out of its range.
@@ -300,10 +307,13 @@ impl Settings {
         let file_layer = Figment::from(Toml::string(&text));
         // The file alone first: an error then names the file, not the merge.
         file_layer.extract::<Self>().map_err(|error| invalid(&error, &format!("the file {}", path.display())))?;
-        let settings: Self = file_layer
+        let mut settings: Self = file_layer
             .merge(Env::prefixed(ENVIRONMENT_PREFIX).split("__"))
             .extract()
             .map_err(|error| invalid(&error, "the environment"))?;
+        let Self { kafka, mongodb, .. } = &mut settings;
+        read_password("kafka.password_file", &kafka.password_file, &mut kafka.password)?;
+        read_password("mongodb.password_file", &mongodb.password_file, &mut mongodb.password)?;
         settings.check()?;
         Ok(settings)
     }
@@ -375,6 +385,24 @@ impl Settings {
 /// Settings whose values are not shown.
 const SECRETS: [&str; 3] = ["kafka.password", "mongodb.password", "mongodb.uri"];
 
+/// Takes the password from its file, where one is named. A line end after it, which most editors add, is not part of it.
+fn read_password(key: &'static str, file: &Path, password: &mut SecretString) -> Result<(), SettingsError> {
+    if file.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let unusable = |expected: String| SettingsError::unusable(key, file.display(), expected);
+    if !password.expose_secret().is_empty() {
+        return Err(unusable("nothing, because the password itself is set too".into()));
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| unusable(format!("a readable file ({error})")))?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        return Err(unusable("a file with a password in it".into()));
+    }
+    *password = SecretString::from(text);
+    Ok(())
+}
+
 /// figment's own text names the key and the kinds; only the layer it came from is put into plainer words.
 fn invalid(error: &figment::Error, layer: &str) -> SettingsError {
     let first = error.clone().into_iter().next();
@@ -440,6 +468,28 @@ mod tests {
     fn a_value_out_of_range_names_the_range_and_the_variable() {
         let message = load("[ingest]\nin_flight = 0\n").unwrap_err().to_string();
         assert!(message.contains("from 1 to 64") && message.contains("DEVTOOLKIT__INGEST__IN_FLIGHT"), "{message}");
+    }
+
+    #[test]
+    fn a_password_comes_from_its_file_and_from_nowhere_else_then() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("password");
+        let settings = |more: &str| {
+            load(&format!("[mongodb]\npassword_file = {file:?}\n{more}[kafka]\npassword_file = {file:?}\n"))
+        };
+        let message = settings("").unwrap_err().to_string();
+        assert!(message.contains("password_file") && message.contains("No such file"), "{message}");
+        std::fs::write(&file, "\n").unwrap();
+        let message = settings("").unwrap_err().to_string();
+        assert!(message.contains("a file with a password in it"), "{message}");
+        std::fs::write(&file, " hunter2 \r\n").unwrap();
+        let read = settings("").unwrap();
+        assert_eq!(
+            [read.kafka.password, read.mongodb.password].map(|p| p.expose_secret().to_owned()),
+            [" hunter2 "; 2]
+        );
+        let message = settings("password = \"hunter3\"\n").unwrap_err().to_string();
+        assert!(message.contains("mongodb.password_file") && !message.contains("hunter"), "{message}");
     }
 
     #[test]

@@ -6,13 +6,14 @@ mod repeats;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -61,7 +62,7 @@ pub async fn serve(
     readiness: Readiness,
     shutdown: CancellationToken,
 ) -> anyhow::Result<SocketAddr> {
-    let address = if settings.listen.is_empty() { format!("0.0.0.0:{default_port}") } else { settings.listen.clone() };
+    let address = address(settings, default_port);
     let listener = TcpListener::bind(&address).await.with_context(|| {
         format!("cannot listen on {address}; free that port, or set telemetry.listen (DEVTOOLKIT__TELEMETRY__LISTEN) to another host:port")
     })?;
@@ -101,4 +102,30 @@ pub async fn serve(
     });
     tracing::info!(%bound, "serving /metrics and /healthz");
     Ok(bound)
+}
+
+/// Asks the program that serves with these settings whether it is ready, as whoever watches a container does.
+///
+/// # Errors
+/// It is not, with its reasons, or it does not answer.
+pub async fn check_ready(settings: &Telemetry, default_port: u16) -> anyhow::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let address = address(settings, default_port);
+    let answer = async {
+        // To the address of all interfaces, Linux connects by way of the loopback interface.
+        let mut stream = TcpStream::connect(&address).await?;
+        stream.write_all(b"GET /healthz/ready HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let answer = tokio::time::timeout(PATIENCE, answer).await.map_err(anyhow::Error::from).flatten();
+    let answer = answer.with_context(|| format!("nobody answers at {address}: is the program running?"))?;
+    let (head, reason) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    ensure!(head.split(' ').nth(1) == Some("200"), "not ready: {}", reason.trim_end());
+    Ok(())
+}
+
+fn address(settings: &Telemetry, default_port: u16) -> String {
+    if settings.listen.is_empty() { format!("0.0.0.0:{default_port}") } else { settings.listen.clone() }
 }

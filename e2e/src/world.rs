@@ -328,7 +328,10 @@ fn read_lossy(path: &Path) -> String {
 }
 
 /// The program beside this test: `target/debug/deps/<test>` runs `target/debug/<program>`.
-fn program_path(program: &str) -> PathBuf {
+///
+/// # Panics
+/// When this is no test of the workspace.
+pub fn program_path(program: &str) -> PathBuf {
     let this = std::env::current_exe().expect("the path of this test");
     let directory = this.parent().expect("the directory of this test");
     let directory = if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };

@@ -171,7 +171,7 @@ async fn every_member_is_set_and_asked() {
     let primary = set.primary().await.unwrap();
     let [looked_into, stopped] = [(primary + 1) % 3, (primary + 2) % 3];
     let uri = format!("mongodb://{}/?directConnection=true", set.member(looked_into).address());
-    let options = ClientOptions::parse(uri).await.unwrap();
+    let options = ClientOptions::parse(&uri).await.unwrap();
     let secondary = Client::with_options(options).unwrap().database(world.db().name());
     profile(&secondary, 2).await;
     secondary.collection::<Document>("users").find_one(doc! { "bio": SECRET }).await.unwrap();
@@ -181,7 +181,10 @@ async fn every_member_is_set_and_asked() {
     assert_eq!(queries(&report, "find", "{ bio: ? }")[0]["count"], 1);
     let keeps_all = format!("{} keeps every operation", set.member(looked_into).address());
     assert!(world.run_ok("admin", &["slow-queries"]).await.contains(&keeps_all));
+    let world = world.with_env("MONGODB__URI", &uri);
+    assert_eq!(slow_queries(&world).await["members"].as_array().unwrap().len(), 1, "the one connected to");
 
+    let world = world.with_env("MONGODB__URI", &set.uri());
     let address = set.member(stopped).address();
     set.member(stopped).stop().await.unwrap();
     let world = world.with_env("MONGODB__SERVER_SELECTION_TIMEOUT", "3s");

@@ -183,6 +183,11 @@ impl Worker<'_> {
         if self.is_full() {
             return self.wait_for_room();
         }
+        // Whichever acknowledgement made the room, and wherever it was taken note of.
+        self.full_since = None;
+        if self.is_paused {
+            self.resume()?;
+        }
         self.read()?;
         if self.open.is_due(&self.limits, Instant::now()) {
             self.seal();
@@ -319,12 +324,6 @@ impl Worker<'_> {
         match self.done.recv_timeout(POLL) {
             Ok(done) => self.note(done),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-        }
-        if !self.is_full() {
-            self.full_since = None;
-            if self.is_paused {
-                self.resume()?;
-            }
         }
         Ok(())
     }

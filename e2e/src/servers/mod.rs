@@ -32,7 +32,7 @@ pub fn repository() -> PathBuf {
 ///
 /// # Errors
 /// When `file` is not there.
-fn installed(file: &str) -> anyhow::Result<PathBuf> {
+pub fn installed(file: &str) -> anyhow::Result<PathBuf> {
     let directory = match std::env::var_os("DEVTOOLKIT_SERVERS") {
         Some(directory) => PathBuf::from(directory),
         None => repository().join(".dev/servers"),
