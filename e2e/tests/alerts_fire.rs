@@ -89,7 +89,6 @@ fn alone(address: &str) -> String {
     format!("mongodb://{address}/?directConnection=true")
 }
 
-#[tokio::test]
 async fn members_that_fail() {
     let mut mongodb = ReplicaSet::start(ReplicaSetOptions {
         members: 3,
@@ -189,7 +188,6 @@ async fn slow_query(world: &World) {
     documents.find_one(doc! { "$where": "sleep(250) || true" }).await.unwrap();
 }
 
-#[tokio::test]
 async fn days_that_are_not_rolled_up() {
     let world = rollup_events::world("alerts-rollup").await.with_env("AGGREGATOR__REFRESH", "2s");
     let (dirty, yesterday) = (Day::yesterday().minus(2), Day::yesterday());
@@ -245,7 +243,6 @@ fn failed_logins() -> Vec<Value> {
     (0..12).map(event).collect()
 }
 
-#[tokio::test]
 async fn passwords_that_are_wrong_and_certificates_that_end() {
     let home = Home::temporary("alerts-wires").unwrap();
     let authority = Authority::new(home.path(), "known");
@@ -303,4 +300,14 @@ async fn passwords_that_are_wrong_and_certificates_that_end() {
     mongodb.member(0).stop().await.unwrap();
     mongodb.member(0).start().await.unwrap();
     told.resolved(&["MongodbFailedAuthentications", "CertificateExpires"]).await;
+}
+
+/// Side by side: each of them waits most of the time.
+#[tokio::test]
+async fn everything_else() {
+    tokio::join!(
+        members_that_fail(),
+        days_that_are_not_rolled_up(),
+        passwords_that_are_wrong_and_certificates_that_end()
+    );
 }
