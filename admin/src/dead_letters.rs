@@ -2,7 +2,7 @@
 //!
 //! [`topic`] reads the dead-letter topic, [`letter`] takes a message of it apart, [`mark`] is how a letter that was
 //! replayed is known. [`list`], [`show`] and [`replay`] are the subcommands, [`filter`] the options they share; [`text`]
-//! and [`indent`] are how they print what strangers wrote.
+//! and [`indent`] are how they print messages byte for byte.
 
 mod filter;
 mod indent;

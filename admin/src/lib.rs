@@ -2,10 +2,19 @@
 //!
 //! `main.rs` -> one file per subcommand: [`migrate`] brings the database (with `common::schema`) and the Kafka topics
 //! ([`topics`]) in order, [`seed_demo`] fills a database with the demo DevToolkit of `common::demo`, [`dead_letters`]
-//! shows what ingest refused and sends it again. [`report`] is how they show what they did.
+//! shows what ingest refused and sends it again. [`suspicious`], [`slow_queries`] and [`storage`] say who attacks logins,
+//! what the database is slow at (with [`profiler`]), and what fills its disk.
+//!
+//! [`report`] and [`text`] are how they show what they did or found, [`since`] how they are told a time.
 
 pub mod dead_letters;
 pub mod migrate;
+pub mod profiler;
 pub mod report;
 pub mod seed_demo;
+pub mod since;
+pub mod slow_queries;
+pub mod storage;
+pub mod suspicious;
+pub mod text;
 pub mod topics;

@@ -14,13 +14,15 @@ use mongodb::Database;
 use mongodb::options::WriteConcern;
 use serde::Serialize;
 
+use crate::profiler;
 use crate::report;
 use crate::topics::{self, Topics};
 
 /// Bring the database and the Kafka topics in order
 ///
-/// Creates what is missing of collections, indexes, validators and topics, and brings changed indexes and validators up
-/// to date. Nothing else is touched: unknown indexes, and topics with another number of partitions, are only reported.
+/// Creates what is missing of collections, indexes, validators and topics, brings changed indexes and validators up to
+/// date, and lets the profiler of each member keep operations over mongodb.slow_query_threshold. Nothing else is touched:
+/// unknown indexes, topics with another number of partitions, and what the user may not do to the profiler, are only reported.
 /// Run it before every new version; run again it changes nothing. What it changed is kept in the collection migrations.
 #[derive(Args, Debug)]
 pub struct Options {
@@ -59,17 +61,21 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     // Ingest, the only writer of the event collections, validates itself: docs/ARCHITECTURE.md has the measurement.
     let wanted = schema::wanted(false);
 
-    let mut changes = vec![];
+    let (profilers, profiler_notes) = profiler::difference(&settings.mongodb, &database).await?;
+
+    let (mut changes, mut notes) = (vec![], topic_difference.notes.clone());
     let outcome = if options.dry_run {
         read_difference(&database, &wanted).await.inspect(|difference| {
             changes.extend(difference.changes.iter().map(described));
+            changes.extend(profilers.iter().map(described_profiler));
             changes.extend(topic_difference.missing.iter().map(described_topic));
         })
     } else {
-        change(&database, &wanted, &topics, &topic_difference, &mut changes).await
+        let others = Others { profilers: &profilers, topics: &topics, missing: &topic_difference.missing };
+        change(&database, &wanted, &others, &mut changes, &mut notes).await
     };
 
-    let mut notes = topic_difference.notes;
+    notes.extend(profiler_notes);
     if let Ok(difference) = &outcome {
         notes.extend(difference.unknown_indexes.iter().map(|unknown| {
             format!("index {}.{} is not ours: {}; left as it is", unknown.collection, unknown.index.name, unknown.index)
@@ -91,18 +97,32 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     outcome.map(|_| ())
 }
 
+/// What is changed beside the schema.
+struct Others<'a> {
+    profilers: &'a [profiler::Change],
+    topics: &'a Topics,
+    missing: &'a [topics::Topic],
+}
+
 /// Changes what differs and records it in `migrations`, also when it stops halfway; returns what is left to report.
 async fn change(
     database: &Database,
     wanted: &[schema::Collection],
-    topics: &Topics,
-    topic_difference: &topics::Difference,
+    others: &Others<'_>,
     changes: &mut Vec<AppliedChange>,
+    notes: &mut Vec<String>,
 ) -> anyhow::Result<Difference> {
     let outcome = async {
         let difference = change_schema(database, wanted, changes).await?;
-        for topic in &topic_difference.missing {
-            if topics.create(topic).await? {
+        for change in others.profilers {
+            match profiler::apply(database, change).await {
+                Ok(_) => changes.push(described_profiler(change)),
+                // Analytics works without it, and not every server lets everybody do it.
+                Err(error) => notes.push(format!("{} is left as it is: {}", change.what(), profiler::reason(&error))),
+            }
+        }
+        for topic in others.missing {
+            if others.topics.create(topic).await? {
                 changes.push(described_topic(topic));
             }
         }
@@ -162,6 +182,10 @@ fn described(change: &schema::diff::Change) -> AppliedChange {
 
 fn described_topic(topic: &topics::Topic) -> AppliedChange {
     AppliedChange { what: format!("topic {}", topic.name), change: "created".into(), detail: topic.detail() }
+}
+
+fn described_profiler(change: &profiler::Change) -> AppliedChange {
+    AppliedChange { what: change.what(), change: "set".into(), detail: change.detail() }
 }
 
 async fn record(database: &Database, changes: &[AppliedChange], error: Option<String>) -> anyhow::Result<()> {

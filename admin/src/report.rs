@@ -1,12 +1,12 @@
 //! How results are shown: tables for people, JSON for machines, both on stdout.
 
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Row, Table, TableStyle};
 
 /// One line under the header and nothing else: what is copied out of a terminal stays readable.
 const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// A table with a header. On a terminal it is wrapped to its width, in a pipe a row is one line.
-pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = impl Into<Row>>) -> Table {
     let mut table = Table::new();
     table.load_style(STYLE);
     table.set_content_arrangement(ContentArrangement::Dynamic);

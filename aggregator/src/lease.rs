@@ -12,9 +12,12 @@ use anyhow::Context;
 use bson::oid::ObjectId;
 use bson::{DateTime, Document, doc};
 use common::documents::lease::{self, Lease};
+use common::mongo;
 use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
 use mongodb::{ClientSession, Collection, Database};
 use tokio::task::AbortHandle;
+
+use crate::metrics;
 
 /// The lease of all who write what the aggregator writes.
 pub const NAME: &str = "aggregator";
@@ -89,6 +92,7 @@ impl Held {
     fn new(database: &Database, holder: String, fence: i64) -> Self {
         let renewing = renew(database.clone(), holder.clone(), fence);
         let renewal = tokio::spawn(renewing).abort_handle();
+        metrics::lease_held(true);
         Self { database: database.clone(), holder, fence, renewal }
     }
 
@@ -97,7 +101,7 @@ impl Held {
         self.renewal.abort();
         let now = doc! { "$set": { "expiresAt": "$$NOW" } };
         if let Err(error) = leases(&self.database).update_one(self.filter(), vec![now]).await {
-            tracing::debug!(%error, "the lease could not be given up; it lapses");
+            tracing::debug!(error = mongo::reason(&error), "the lease could not be given up; it lapses");
         }
     }
 
@@ -150,6 +154,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.renewal.abort();
+        metrics::lease_held(false);
     }
 }
 
@@ -158,8 +163,11 @@ async fn renew(database: Database, holder: String, fence: i64) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = leases(&database).update_one(filter(&holder, fence), vec![longer()]).await {
-            tracing::warn!(%error, "the lease could not be renewed; trying again");
+        match leases(&database).update_one(filter(&holder, fence), vec![longer()]).await {
+            Ok(renewed) => metrics::lease_held(renewed.matched_count > 0),
+            Err(error) => {
+                tracing::warn!(error = mongo::reason(&error), "the lease could not be renewed; trying again");
+            }
         }
     }
 }

@@ -9,7 +9,10 @@
 //! [`ledger`] makes the rows of each tool's and each user's day of the same fold; [`counters`] writes them and moves the
 //! counters in `tools` and `users`. All of it happens under a [`lease`], so that one aggregator works at a time.
 //!
-//! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`status`] and [`show`] are for people.
+//! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`observe`] shows how they stand as
+//! [`metrics`], [`status`] and [`show`] are for people.
+//!
+//! [`suspicious`] counts, beside all that, accounts and addresses with bursts of failed logins.
 
 pub mod counters;
 pub mod daily;
@@ -18,6 +21,7 @@ pub mod lease;
 pub mod ledger;
 pub mod lookup;
 pub mod metrics;
+pub mod observe;
 pub mod publish;
 pub mod pushdown;
 pub mod retry;
@@ -27,5 +31,6 @@ pub mod schedule;
 pub mod serve;
 pub mod show;
 pub mod status;
+pub mod suspicious;
 pub mod table;
 pub mod verify;

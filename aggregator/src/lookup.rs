@@ -206,6 +206,20 @@ pub async fn daily_documents(database: &Database, from: Day, to: Day) -> anyhow:
     documents.find(range).await?.try_collect().await.context("reading the daily documents")
 }
 
+/// The daily document of the latest day whose numbers are final, whatever its form.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn latest_final_document(database: &Database) -> anyhow::Result<Option<Document>> {
+    database
+        .collection::<Document>(system_analytics::COLLECTION)
+        .find_one(doc! { "rollup.provisional": { "$ne": true } })
+        .sort(doc! { "date": -1 })
+        .read_concern(ReadConcern::majority())
+        .await
+        .context("reading the latest daily document")
+}
+
 /// What is known of each day that was ever tried, by rising date.
 ///
 /// # Errors

@@ -10,15 +10,16 @@ use common::day::Day;
 use common::documents::system_analytics::Engine;
 use common::program::{self, Common, WrongUsage};
 use common::settings::Settings;
-use common::telemetry::Readiness;
+use common::telemetry::{Part, Readiness};
 use common::{mongo, shutdown, telemetry};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use aggregator::lease::{self, Held};
+use aggregator::observe::Observer;
 use aggregator::rollup::{Rolled, Rollup};
 use aggregator::scan::Limits;
 use aggregator::schedule::{self, Schedule};
-use aggregator::{counters, lookup, metrics, retry, serve, show, status, verify};
+use aggregator::{counters, lookup, metrics, retry, serve, show, status, suspicious, verify};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -41,6 +42,8 @@ enum Command {
     Run(Run),
     /// Rolls up every finished day, now and whenever aggregator.schedule fires, and keeps today's numbers fresh
     Serve,
+    /// Asks the serving process of the same settings whether it is ready; exit code 0 if so, else 1 and the reason
+    CheckReady,
     /// Lists the days: state, inputs, duration, age
     Status {
         /// Only the newest days
@@ -116,6 +119,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Run(options) => run(&settings, &options).await,
             Command::Serve => serve(&settings).await,
+            Command::CheckReady => telemetry::check_ready(&settings.telemetry, PORT).await,
             Command::Status { last } => status(&settings, last).await,
             Command::Show { date, json } => show(&settings, date, json).await,
             Command::Verify { days, json } => verify(&settings, &days, json).await,
@@ -154,7 +158,7 @@ async fn run_days(rollup: &Rollup, lease: &Held, days: &[Day]) -> anyhow::Result
             // Without its server every other day would fail too.
             Err(error) if retry::is_passing(&error) || lease::is_taken_over(&error) => return Err(error),
             Err(error) => {
-                progress.suspend(|| eprintln!("error: {error:#}"));
+                progress.suspend(|| eprintln!("error: {}", mongo::in_words(&error)));
                 failed += 1;
             }
         }
@@ -170,13 +174,19 @@ async fn run_days(rollup: &Rollup, lease: &Held, days: &[Day]) -> anyhow::Result
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let schedule = Schedule::parse(&settings.aggregator.schedule)?;
     let shutdown = shutdown::token()?;
-    let recorder = telemetry::init_metrics(metrics::BUCKETS)?;
-    metrics::describe();
-    let readiness = Readiness::default();
+    let recorder = common::metrics::install("aggregator", metrics::METRICS)?;
+    let readiness = Readiness::starting(&[Part::Mongodb]);
     telemetry::serve(&settings.telemetry, PORT, recorder, readiness.clone(), shutdown.clone()).await?;
     let rollup = rollup(settings).await?;
+    // Once before it is ready, so that no number is shown that was never looked at.
+    let mut observer = Observer::new(rollup.database.clone(), readiness.clone());
+    observer.look().await;
+    tokio::spawn(observer.follow());
     readiness.ready();
-    serve::serve(&rollup, &schedule, settings.aggregator.refresh, &shutdown).await;
+    tokio::join!(
+        serve::serve(&rollup, &schedule, settings.aggregator.refresh, &shutdown),
+        suspicious::watch(&rollup.database, &settings.security, &shutdown),
+    );
     Ok(())
 }
 

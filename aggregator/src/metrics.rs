@@ -1,90 +1,251 @@
-//! Every metric of the aggregator, declared and described in one place.
+//! Every metric of the aggregator, declared and described here alone.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use common::declare_metrics;
+use common::documents::system_analytics::{MostUsedTool, SystemAnalytics};
+use common::metrics::{Label, counter, found, gauge, histogram, known};
+use common::suspicious::Suspicion;
 
+use crate::daily::{MOST_USED_TOOLS, UNKNOWN_TOOL};
+use crate::observe::Standing;
 use crate::rollup::Rolled;
+use crate::scan::Source;
 
-const ROLLUPS: &str = "devtoolkit_aggregator_rollups_total";
-const ROLLUP_DURATION: &str = "devtoolkit_aggregator_rollup_duration_seconds";
-const INPUTS: &str = "devtoolkit_aggregator_inputs_total";
-const UNREADABLE: &str = "devtoolkit_aggregator_unreadable_documents_total";
-const RETRIES: &str = "devtoolkit_aggregator_retries_total";
-const DAYS_DUE: &str = "devtoolkit_aggregator_days_due";
-const LAST_SUCCESS: &str = "devtoolkit_aggregator_last_success_timestamp_seconds";
-const NEXT_RUN: &str = "devtoolkit_aggregator_next_run_timestamp_seconds";
+const OUTCOME: &[Label] = &[known("outcome", || vec!["rolled", "provisional", "failed"])];
+const COLLECTION: &[Label] = &[known("collection", || Source::ALL.map(Source::collection).to_vec())];
+const USERS: &[Label] = &[known("kind", || vec!["total", "active", "new", "verified", "premium"])];
+const TOOL: &[Label] =
+    &[found("tool", "the names of the day's ten most used tools, and with 0 those of earlier days; 500 at most")];
 
-/// The histograms and their bounds.
-pub const BUCKETS: &[(&str, &[f64])] =
-    &[(ROLLUP_DURATION, &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0])];
-
-/// Gives each metric its help text and unit, and the counters their first value, so that a rate sees the first event.
-pub fn describe() {
-    describe_counter!(
-        ROLLUPS,
-        Unit::Count,
-        "Days rolled up, by outcome: rolled, provisional (the day was not over) or failed."
+declare_metrics! {
+    ROLLUPS = counter(
+        "devtoolkit_aggregator_rollups_total",
+        "Roll-ups of a day: rolled, provisional (the day was not over) or failed",
+    )
+    .by(OUTCOME);
+    ROLLUP_DURATION = histogram(
+        "devtoolkit_aggregator_rollup_duration_seconds",
+        &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0],
+        "Time from reading a day's first event to its published document",
     );
-    describe_histogram!(
-        ROLLUP_DURATION,
-        Unit::Seconds,
-        "Time from reading a day's first event to its published document."
+    INPUTS = counter("devtoolkit_aggregator_inputs_total", "Documents that days were rolled up from").by(COLLECTION);
+    UNREADABLE = counter(
+        "devtoolkit_aggregator_unreadable_documents_total",
+        "Documents left out because a field is missing or not of its type",
+    )
+    .by(COLLECTION);
+    RETRIES = counter("devtoolkit_aggregator_retries_total", "Steps of a roll-up tried again after a fault that may pass");
+    LEASE_HELD = gauge(
+        "devtoolkit_aggregator_lease_held",
+        "1 while this process holds the lease: it rolls days up, and others wait",
     );
-    describe_counter!(INPUTS, Unit::Count, "Documents that rolled-up days were computed from, by collection.");
-    describe_counter!(
-        UNREADABLE,
-        Unit::Count,
-        "Documents left out because a field is missing or not of its type, by collection."
+    NEXT_RUN = gauge("devtoolkit_aggregator_next_run_timestamp_seconds", "When the schedule fires next; 0 before the first pass");
+    LAST_SUCCESS = gauge(
+        "devtoolkit_aggregator_last_success_timestamp_seconds",
+        "When this process last rolled a day up; 0 when it has not",
     );
-    describe_counter!(RETRIES, Unit::Count, "Steps of a roll-up tried again after a fault that may pass.");
-    describe_gauge!(DAYS_DUE, Unit::Count, "Finished days that wait to be rolled up.");
-    describe_gauge!(LAST_SUCCESS, Unit::Seconds, "When a day was last rolled up, seconds since 1970.");
-    describe_gauge!(NEXT_RUN, Unit::Seconds, "When the schedule fires next, seconds since 1970.");
-    for outcome in ["rolled", "provisional", "failed"] {
-        counter!(ROLLUPS, "outcome" => outcome).absolute(0);
-    }
-    counter!(RETRIES).absolute(0);
+    DAYS_DUE = gauge(
+        "devtoolkit_aggregator_days_due",
+        "Finished days that wait to be rolled up, for the first time or for late events, whoever works",
+    );
+    DAYS_FAILED = gauge("devtoolkit_aggregator_days_failed", "Days whose last attempt failed, whoever made it");
+    OLDEST_DIRTY = gauge(
+        "devtoolkit_aggregator_oldest_dirty_timestamp_seconds",
+        "Since when the day waits that has waited longest with late events; 0 when none does",
+    );
+    LATEST_DAY = gauge(
+        "devtoolkit_aggregator_latest_day_timestamp_seconds",
+        "Start of the latest day whose document is final; 0 when there is none",
+    );
+    DAILY_DATE = gauge("devtoolkit_daily_date_timestamp_seconds", "Start of the day that the daily numbers are of; 0 when there is none");
+    DAILY_USERS = gauge(
+        "devtoolkit_daily_users",
+        "Users at the end of the day (total; of them verified, premium), users of the day (active), accounts made in it (new)",
+    )
+    .by(USERS);
+    DAILY_TOOL_USES = gauge("devtoolkit_daily_tool_uses", "Tool uses of the day");
+    DAILY_TOOL_USERS = gauge("devtoolkit_daily_tool_users", "Users who used a tool on the day");
+    DAILY_TOOL_VISIT_DURATION =
+        gauge("devtoolkit_daily_tool_visit_duration_seconds", "Mean length of the day's visits by their tool uses alone");
+    DAILY_MOST_USED = gauge("devtoolkit_daily_most_used_tool_uses", "Uses of the day's most used tools").by(TOOL);
+    DAILY_RESPONSE_TIME = gauge("devtoolkit_daily_response_time_seconds", "Mean response time of the day's tool uses");
+    DAILY_ERROR_RATIO = gauge("devtoolkit_daily_error_ratio", "Failed tool uses of the day / all of them");
+    DAILY_UPTIME_RATIO = gauge("devtoolkit_daily_uptime_ratio", "Health checks of the day that found the tool healthy / all of them");
+    DAILY_PEAK_USERS = gauge("devtoolkit_daily_peak_concurrent_users", "Most users present at one instant of the day");
+    DAILY_PAGE_VIEWS = gauge("devtoolkit_daily_page_views", "Page views of the day");
+    DAILY_BOUNCE_RATIO = gauge(
+        "devtoolkit_daily_bounce_ratio",
+        "Of the day's visits with a page view, those with just one and no tool use",
+    );
+    DAILY_VISIT_DURATION = gauge("devtoolkit_daily_visit_duration_seconds", "Mean length of the day's visits");
+    DAILY_RETURN_USER_RATIO =
+        gauge("devtoolkit_daily_return_user_ratio", "Of the day's active users, those whose account is older than the day");
+    DAILY_USER_GROWTH = gauge("devtoolkit_daily_user_growth_ratio", "Change of the number of users to the day before / that of the day before");
+    DAILY_USAGE_GROWTH = gauge("devtoolkit_daily_usage_growth_ratio", "Change of the tool uses to the day before / those of the day before");
+    DAILY_RESPONSE_TIME_CHANGE = gauge(
+        "devtoolkit_daily_response_time_change_ratio",
+        "Change of the mean response time to the day before / that of the day before; below 0 is faster",
+    );
+    FAILED_LOGINS = gauge("devtoolkit_failed_logins", "Failed logins of the last ten minutes");
+    SUSPICIOUS_ACCOUNTS = gauge(
+        "devtoolkit_suspicious_accounts",
+        "Accounts with a burst of failed logins in the last ten minutes; `admin suspicious` names them",
+    );
+    SUSPICIOUS_ADDRESSES = gauge(
+        "devtoolkit_suspicious_addresses",
+        "Addresses with a burst of failed logins, or of accounts tried, in the last ten minutes; `admin suspicious` names them",
+    );
 }
+
+/// Most tools that ever have a series: a series stays until the program ends.
+const MOST_TOOLS_SHOWN: usize = 500;
 
 /// A day was rolled up.
 pub fn rolled(rolled: &Rolled) {
-    let outcome = if rolled.provisional { "provisional" } else { "rolled" };
-    counter!(ROLLUPS, "outcome" => outcome).increment(1);
-    histogram!(ROLLUP_DURATION).record(rolled.took);
-    for (collection, documents) in [
-        ("usage_analytics", rolled.inputs.tool_usage),
-        ("activity_logs", rolled.inputs.activity),
-        ("health_checks", rolled.inputs.health_checks),
+    ROLLUPS.counter(&[if rolled.provisional { "provisional" } else { "rolled" }]).increment(1);
+    ROLLUP_DURATION.histogram(&[]).record(rolled.took);
+    for (source, documents) in [
+        (Source::ToolUses, rolled.inputs.tool_usage),
+        (Source::Activities, rolled.inputs.activity),
+        (Source::HealthChecks, rolled.inputs.health_checks),
     ] {
-        counter!(INPUTS, "collection" => collection).increment(documents.unsigned_abs());
+        INPUTS.counter(&[source.collection()]).increment(documents.unsigned_abs());
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    gauge!(LAST_SUCCESS).set(now.as_secs_f64());
+    LAST_SUCCESS.gauge(&[]).set(now.as_secs_f64());
 }
 
 /// A day could not be rolled up.
 pub fn failed() {
-    counter!(ROLLUPS, "outcome" => "failed").increment(1);
+    ROLLUPS.counter(&["failed"]).increment(1);
 }
 
 /// Documents of `collection` were left out.
 pub fn unreadable(collection: &'static str, documents: u64) {
-    counter!(UNREADABLE, "collection" => collection).increment(documents);
+    UNREADABLE.counter(&[collection]).increment(documents);
 }
 
 /// A step is tried again.
 pub fn retried() {
-    counter!(RETRIES).increment(1);
+    RETRIES.counter(&[]).increment(1);
 }
 
-/// So many finished days wait.
-pub fn days_due(days: usize) {
-    gauge!(DAYS_DUE).set(days as f64);
+/// Whether this process holds the lease.
+pub fn lease_held(is_held: bool) {
+    LEASE_HELD.gauge(&[]).set(f64::from(u8::from(is_held)));
 }
 
 /// The schedule fires next at `at`.
 pub fn next_run(at: DateTime<Utc>) {
-    gauge!(NEXT_RUN).set(at.timestamp() as f64);
+    NEXT_RUN.gauge(&[]).set(at.timestamp() as f64);
+}
+
+/// How the days stand.
+pub fn standing(standing: &Standing) {
+    let seconds = |time: Option<DateTime<Utc>>| time.map_or(0.0, |time| time.timestamp_millis() as f64 / 1_000.0);
+    DAYS_DUE.gauge(&[]).set(standing.days_due as f64);
+    DAYS_FAILED.gauge(&[]).set(standing.days_failed as f64);
+    OLDEST_DIRTY.gauge(&[]).set(seconds(standing.oldest_dirty));
+    LATEST_DAY.gauge(&[]).set(seconds(standing.latest_day.map(common::day::Day::start)));
+}
+
+/// The daily numbers: what Grafana shows beside the pipeline's. What is null in the document, or is in no document yet, is NaN.
+#[derive(Debug, Default)]
+pub struct DailyNumbers {
+    /// The tools that are shown: what has a series keeps it.
+    shown: BTreeSet<String>,
+}
+
+impl DailyNumbers {
+    /// Shows the numbers of a day.
+    pub fn show(&mut self, day: Option<&SystemAnalytics>) {
+        let of = |number: fn(&SystemAnalytics) -> Option<f64>| day.and_then(number).unwrap_or(f64::NAN);
+        DAILY_DATE.gauge(&[]).set(day.map_or(0.0, |day| day.date.start().timestamp() as f64));
+        for (kind, users) in [
+            ("total", of(|day| Some(day.metrics.users.total as f64))),
+            ("active", of(|day| Some(day.metrics.users.active as f64))),
+            ("new", of(|day| Some(day.metrics.users.new as f64))),
+            ("verified", of(|day| Some(day.metrics.users.verified as f64))),
+            ("premium", of(|day| Some(day.metrics.users.premium as f64))),
+        ] {
+            DAILY_USERS.gauge(&[kind]).set(users);
+        }
+        for (metric, number) in [
+            (DAILY_TOOL_USES, of(|day| Some(day.metrics.tools.total_usage as f64))),
+            (DAILY_TOOL_USERS, of(|day| Some(day.metrics.tools.unique_users as f64))),
+            (DAILY_TOOL_VISIT_DURATION, of(|day| day.metrics.tools.average_session_duration.map(minutes))),
+            (DAILY_RESPONSE_TIME, of(|day| day.metrics.performance.average_response_time.map(|ms| ms / 1_000.0))),
+            (DAILY_ERROR_RATIO, of(|day| day.metrics.performance.error_rate)),
+            (DAILY_UPTIME_RATIO, of(|day| day.metrics.performance.uptime.map(|percent| percent / 100.0))),
+            (DAILY_PEAK_USERS, of(|day| Some(day.metrics.performance.peak_concurrent_users as f64))),
+            (DAILY_PAGE_VIEWS, of(|day| Some(day.metrics.engagement.page_views as f64))),
+            (DAILY_BOUNCE_RATIO, of(|day| day.metrics.engagement.bounce_rate)),
+            (DAILY_VISIT_DURATION, of(|day| day.metrics.engagement.average_session_duration.map(minutes))),
+            (DAILY_RETURN_USER_RATIO, of(|day| day.metrics.engagement.return_user_rate)),
+            (DAILY_USER_GROWTH, of(|day| day.trends.user_growth)),
+            (DAILY_USAGE_GROWTH, of(|day| day.trends.usage_growth)),
+            (DAILY_RESPONSE_TIME_CHANGE, of(|day| day.trends.performance_change)),
+        ] {
+            metric.gauge(&[]).set(number);
+        }
+        let uses = uses_by_name(day.map_or(&[], |day| &day.metrics.tools.most_used_tools));
+        let room = MOST_TOOLS_SHOWN.saturating_sub(self.shown.len());
+        let new: Vec<String> = uses.keys().filter(|name| !self.shown.contains(*name)).take(room).cloned().collect();
+        self.shown.extend(new);
+        for name in &self.shown {
+            DAILY_MOST_USED.gauge(&[name]).set(uses.get(name).copied().unwrap_or(0) as f64);
+        }
+    }
+}
+
+/// A tool without a name, and one that shares its name, is named with its id.
+fn uses_by_name(tools: &[MostUsedTool]) -> BTreeMap<String, i64> {
+    let name = |tool: &MostUsedTool| {
+        let of_that_name = tools.iter().filter(|other| other.tool_name == tool.tool_name).count();
+        if of_that_name > 1 || tool.tool_name == UNKNOWN_TOOL {
+            format!("{} {}", tool.tool_name, tool.tool_id)
+        } else {
+            tool.tool_name.clone()
+        }
+    };
+    tools.iter().take(MOST_USED_TOOLS).map(|tool| (name(tool), tool.usage_count)).collect()
+}
+
+fn minutes(minutes: f64) -> f64 {
+    minutes * 60.0
+}
+
+/// What the last ten minutes' failed logins show, as numbers alone.
+pub fn suspicion(found: &Suspicion) {
+    FAILED_LOGINS.gauge(&[]).set(found.failed_logins as f64);
+    SUSPICIOUS_ACCOUNTS.gauge(&[]).set(found.accounts.count as f64);
+    SUSPICIOUS_ADDRESSES.gauge(&[]).set(found.addresses.count as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::oid::ObjectId;
+
+    use super::*;
+
+    #[test]
+    fn every_tool_has_a_name_of_its_own() {
+        let tool = |id: u8, name: &str, usage_count| MostUsedTool {
+            tool_id: ObjectId::from_bytes([id; 12]),
+            tool_name: name.to_owned(),
+            usage_count,
+        };
+        let tools = [tool(1, "A", 4), tool(2, "B", 3), tool(3, "B", 2), tool(4, UNKNOWN_TOOL, 1)];
+        let id = |id: u8| ObjectId::from_bytes([id; 12]);
+        let expected = [
+            (format!("{UNKNOWN_TOOL} {}", id(4)), 1),
+            ("A".to_owned(), 4),
+            (format!("B {}", id(2)), 3),
+            (format!("B {}", id(3)), 2),
+        ];
+        assert_eq!(uses_by_name(&tools), BTreeMap::from(expected));
+    }
 }

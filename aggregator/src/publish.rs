@@ -10,6 +10,7 @@ use bson::{Bson, doc};
 use common::day::Day;
 use common::documents::rollup_day::{self, Inputs, RollupDay, State};
 use common::documents::system_analytics::{self, SystemAnalytics};
+use common::mongo;
 use mongodb::{ClientSession, Collection, Database};
 
 use crate::daily;
@@ -96,7 +97,7 @@ pub async fn failed(database: &Database, lease: &Held, day: Day, reason: &anyhow
         if known.is_some_and(|known| known.sealed_at.is_some()) {
             return Ok(());
         }
-        let set = doc! { "state": State::Failed.as_str(), "lastError": format!("{reason:#}") };
+        let set = doc! { "state": State::Failed.as_str(), "lastError": mongo::in_words(reason) };
         let change = doc! { "$set": set, "$inc": { "attempts": 1_i64 } };
         states.update_one(id, change).upsert(true).session(session).await?;
         Ok(())

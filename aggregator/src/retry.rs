@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use common::mongo;
 use mongodb::error::{
     Error, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
     WriteFailure,
@@ -38,11 +39,13 @@ async fn with_delays<T, Fut>(delays: ExponentialBuilder, step: impl FnMut() -> F
 where
     Fut: Future<Output = anyhow::Result<T>>,
 {
+    let mut attempt = 0;
     step.retry(delays.with_max_times(RETRIES))
         .when(is_passing)
         .notify(|error, delay| {
             metrics::retried();
-            tracing::warn!(error = format!("{error:#}"), ?delay, "trying again");
+            attempt += 1;
+            tracing::warn!(error = mongo::in_words(error), attempt, ?delay, "trying again");
         })
         .await
 }

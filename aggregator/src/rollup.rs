@@ -8,6 +8,7 @@ use bson::oid::ObjectId;
 use common::day::Day;
 use common::documents::rollup_day::Inputs;
 use common::documents::system_analytics::{Engine, SystemAnalytics};
+use common::mongo;
 use mongodb::Database;
 
 use crate::daily::{self, Ingredients};
@@ -57,7 +58,8 @@ impl Rollup {
                     return result;
                 }
                 if let Err(unnoted) = publish::failed(&self.database, lease, day, error).await {
-                    tracing::warn!(%day, error = format!("{unnoted:#}"), "the failure could not be noted in rollup_days");
+                    let error = mongo::in_words(&unnoted);
+                    tracing::warn!(%day, error, "the failure could not be noted in rollup_days");
                 }
             }
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use common::day::Day;
 use common::documents::rollup_day::Inputs;
+use common::mongo;
 use tokio_util::sync::CancellationToken;
 
 use crate::lease::{self, Held};
@@ -48,13 +49,13 @@ async fn pass(rollup: &Rollup, is_night: bool) -> bool {
     let lease = match retry::passing_faults(|| lease::acquire(&rollup.database)).await {
         Ok(lease) => lease,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the lease could not be taken");
+            tracing::error!(error = mongo::in_words(&error), "the lease could not be taken");
             return false;
         }
     };
     let result = roll_what_is_due(rollup, &lease, is_night).await;
     lease.release().await;
-    result.inspect_err(|error| tracing::error!(error = format!("{error:#}"), "not everything was done")).is_ok()
+    result.inspect_err(|error| tracing::error!(error = mongo::in_words(error), "not everything was done")).is_ok()
 }
 
 /// Rolls every due day up, newest first, then today.
@@ -67,20 +68,17 @@ async fn roll_what_is_due(rollup: &Rollup, lease: &Held, is_night: bool) -> anyh
     let settled = states.iter().filter(|day| schedule::is_settled(day)).map(|day| day.date).collect();
     let due = due_days(first_event, today, &settled);
     let given_up = |day: &Day| states.iter().any(|known| known.date == *day && schedule::is_given_up(known));
-    let (mut left, provisional) = (due.len(), first_event.is_some_and(|first| first <= today).then_some(today));
-    metrics::days_due(left);
+    let provisional = first_event.is_some_and(|first| first <= today).then_some(today);
     for day in due.into_iter().filter(|day| is_night || !given_up(day)).chain(provisional) {
         match rollup.day(lease, day).await {
             Ok(Rolled { inputs, took, provisional, .. }) => {
                 let Inputs { tool_usage, activity, health_checks, unreadable } = inputs;
                 tracing::info!(%day, tool_usage, activity, health_checks, unreadable, ?took, provisional, "rolled up");
-                left = left.saturating_sub(usize::from(!provisional));
             }
             // One bad day must not stop the others; but without the server they would only wait as long again.
             Err(error) if retry::is_passing(&error) || lease::is_taken_over(&error) => return Err(error),
-            Err(error) => tracing::error!(%day, error = format!("{error:#}"), "not rolled up"),
+            Err(error) => tracing::error!(%day, error = mongo::in_words(&error), "not rolled up"),
         }
-        metrics::days_due(left);
     }
     Ok(())
 }

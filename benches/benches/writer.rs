@@ -5,7 +5,7 @@
 use benches::samples::tool_usage;
 use common::event::Message;
 use common::settings::Settings;
-use common::telemetry::Readiness;
+use common::telemetry::{Part, Readiness};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use e2e::servers::{ReplicaSet, ReplicaSetOptions};
 use ingest::batch::{Batch, Origin};
@@ -31,7 +31,12 @@ fn write(criterion: &mut Criterion) {
     let mongodb = mongodb.unwrap();
     let client = runtime.block_on(mongodb::Client::with_uri_str(mongodb.uri())).unwrap();
     let kafka = Settings::default().kafka;
-    let writer = Writer::new(client.database("writer"), kafka.clone(), DeadLetters::new(kafka), Readiness::default());
+    let writer = Writer::new(
+        client.database("writer"),
+        kafka.clone(),
+        DeadLetters::new(kafka),
+        Readiness::starting(&[Part::Mongodb]),
+    );
     let mut group = criterion.benchmark_group("a batch of 1000");
     group.throughput(Throughput::Elements(EVENTS)).sample_size(30);
     let mut next = 0;

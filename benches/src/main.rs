@@ -5,6 +5,7 @@ mod outage;
 mod peers;
 mod process;
 mod rollup;
+mod scrape;
 mod servers;
 mod table;
 mod validator;
@@ -26,6 +27,8 @@ enum Command {
     Peers(peers::Options),
     /// MongoDB away for minutes under load: memory, dead letters, and how soon the full rate is back
     Outage(outage::Options),
+    /// What a scrape of /metrics costs ingest at full rate
+    Scrape(scrape::Options),
     /// A day's roll-up: both engines, against the read alone and against the pipelines that people write
     Rollup(rollup::Options),
     /// What a validator on usage_analytics would cost
@@ -38,6 +41,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Ingest(options) => ingest::run(options).await,
         Command::Peers(options) => peers::run(options).await,
         Command::Outage(options) => outage::run(options).await,
+        Command::Scrape(options) => scrape::run(options).await,
         Command::Rollup(options) => rollup::run(options).await,
         Command::Validator(options) => validator::run(options).await,
     }

@@ -10,6 +10,7 @@ mod document;
 mod invalid;
 mod reader;
 mod timestamp;
+mod traceparent;
 mod wire;
 
 use std::borrow::Cow;
@@ -21,6 +22,7 @@ pub use decode::Message;
 pub use document::array_index;
 pub use invalid::{Invalid, Reason};
 pub use timestamp::{Accepted, Timestamp};
+pub use traceparent::{NotATraceparent, Traceparent};
 
 use crate::documents;
 
@@ -58,6 +60,8 @@ pub struct Event<'a> {
     pub source: Cow<'a, str>,
     /// CloudEvents `time`: becomes the document's `timestamp` and decides about its day.
     pub time: Timestamp,
+    /// CloudEvents `traceparent`: the trace that it belongs to. Carried to the log, and not stored.
+    pub traceparent: Option<Traceparent>,
     /// CloudEvents `type` and `data`.
     pub data: Data<'a>,
 }

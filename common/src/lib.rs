@@ -1,17 +1,21 @@
 //! What every program of DevToolkit Analytics shares.
 //!
 //! [`event`] is the wire form of the three events and how an event becomes a document; [`documents`] holds the typed
-//! document of each collection and [`schema`] their indexes and validators. [`settings`], [`program`], [`telemetry`]
-//! and [`shutdown`] are what a program needs to start, to be watched and to end; [`kafka`] and [`mongo`] connect it.
+//! document of each collection and [`schema`] their indexes and validators. [`settings`], [`program`], [`telemetry`],
+//! [`metrics`] and [`shutdown`] are what a program needs to start, to be watched and to end; [`kafka`] and [`mongo`]
+//! connect it.
+//! [`suspicious`] is what counts as an attack on logins.
 
 pub mod day;
 pub mod demo;
 pub mod documents;
 pub mod event;
 pub mod kafka;
+pub mod metrics;
 pub mod mongo;
 pub mod program;
 pub mod schema;
 pub mod settings;
 pub mod shutdown;
+pub mod suspicious;
 pub mod telemetry;

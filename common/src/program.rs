@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use tokio::runtime::Builder;
 
+use crate::mongo;
 use crate::settings::{Settings, SettingsError};
 
 /// Options that every program takes.
@@ -49,7 +50,7 @@ pub fn run_on(mut runtime: Builder, program: impl Future<Output = anyhow::Result
     // Blocking calls still under way (a driver's name look-up) must not hold up the exit.
     runtime.shutdown_background();
     let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", mongo::in_words(&error));
     let wrong_usage = error.chain().any(|cause| cause.is::<SettingsError>() || cause.is::<WrongUsage>());
     if wrong_usage { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

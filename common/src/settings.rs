@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::documents::system_analytics::Engine;
@@ -27,6 +27,8 @@ pub struct Settings {
     pub ingest: Ingest,
     /// `[aggregator]`: how days are rolled up.
     pub aggregator: Aggregator,
+    /// `[security]`: which failed logins are suspicious.
+    pub security: Security,
     /// `[telemetry]`: logs, metrics and health.
     pub telemetry: Telemetry,
 }
@@ -55,6 +57,8 @@ pub struct Kafka {
     pub username: String,
     /// SASL password.
     pub password: SecretString,
+    /// File with the SASL password, instead of `password`; empty names none.
+    pub password_file: PathBuf,
     /// `cooperative-sticky`, `range` or `roundrobin`; the same for all workers of the group.
     pub partition_assignment_strategy: String,
 }
@@ -79,6 +83,7 @@ impl Default for Kafka {
             sasl_mechanism: "SCRAM-SHA-512".into(),
             username: String::new(),
             password: SecretString::default(),
+            password_file: PathBuf::new(),
             partition_assignment_strategy: "cooperative-sticky".into(),
         }
     }
@@ -96,11 +101,16 @@ pub struct Mongodb {
     pub username: String,
     /// Password, when it is not part of `uri`.
     pub password: SecretString,
+    /// File with the password, instead of `password`; empty names none.
+    pub password_file: PathBuf,
     /// PEM file of the authority that signed the servers' certificates; setting it turns TLS on.
     pub ca_file: PathBuf,
     /// How long an operation looks for a suitable server before it fails.
     #[serde(with = "humantime_serde")]
     pub server_selection_timeout: Duration,
+    /// For `admin migrate`: operations that take longer are kept by MongoDB's profiler; zero leaves the profiler alone.
+    #[serde(with = "humantime_serde")]
+    pub slow_query_threshold: Duration,
 }
 
 impl Default for Mongodb {
@@ -110,8 +120,10 @@ impl Default for Mongodb {
             database: "devtoolkit".into(),
             username: String::new(),
             password: SecretString::default(),
+            password_file: PathBuf::new(),
             ca_file: PathBuf::new(),
             server_selection_timeout: Duration::from_secs(10),
+            slow_query_threshold: Duration::from_millis(200),
         }
     }
 }
@@ -197,6 +209,24 @@ impl Default for Aggregator {
     }
 }
 
+/// `[security]`: thresholds of [`crate::suspicious`], counted over ten minutes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Security {
+    /// Failed logins that make an account suspicious, at least 1.
+    pub account_failures: u32,
+    /// Failed logins that make an address suspicious, at least 1.
+    pub address_failures: u32,
+    /// Different accounts with failed logins that make an address suspicious, at least 1.
+    pub address_accounts: u32,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self { account_failures: 10, address_failures: 30, address_accounts: 10 }
+    }
+}
+
 /// `[telemetry]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -262,7 +292,8 @@ impl SettingsError {
 }
 
 impl Settings {
-    /// Reads `file`, or [`DEFAULT_FILE`] where it exists, then the environment, and checks every value.
+    /// Reads `file`, or [`DEFAULT_FILE`] where it exists, then the environment, then the files with passwords, and checks
+    /// every value.
     ///
     /// # Errors
     /// An unreadable file, an unknown key, a value of the wrong kind or out of its range.
@@ -276,10 +307,13 @@ impl Settings {
         let file_layer = Figment::from(Toml::string(&text));
         // The file alone first: an error then names the file, not the merge.
         file_layer.extract::<Self>().map_err(|error| invalid(&error, &format!("the file {}", path.display())))?;
-        let settings: Self = file_layer
+        let mut settings: Self = file_layer
             .merge(Env::prefixed(ENVIRONMENT_PREFIX).split("__"))
             .extract()
             .map_err(|error| invalid(&error, "the environment"))?;
+        let Self { kafka, mongodb, .. } = &mut settings;
+        read_password("kafka.password_file", &kafka.password_file, &mut kafka.password)?;
+        read_password("mongodb.password_file", &mongodb.password_file, &mut mongodb.password)?;
         settings.check()?;
         Ok(settings)
     }
@@ -298,6 +332,13 @@ impl Settings {
         in_range("aggregator.scan_readers", self.aggregator.scan_readers, 1, 64)?;
         in_range("aggregator.scan_memory_mib", self.aggregator.scan_memory_mib, 16, 65_536)?;
         in_range("kafka.partitions", usize::try_from(self.kafka.partitions).unwrap_or(0), 1, 10_000)?;
+        for (key, value) in [
+            ("security.account_failures", self.security.account_failures),
+            ("security.address_failures", self.security.address_failures),
+            ("security.address_accounts", self.security.address_accounts),
+        ] {
+            in_range(key, value as usize, 1, 1_000_000)?;
+        }
         for (key, value) in [
             ("kafka.brokers", &self.kafka.brokers),
             ("kafka.topic", &self.kafka.topic),
@@ -321,6 +362,12 @@ impl Settings {
         positive("ingest.drain_timeout", self.ingest.drain_timeout)?;
         positive("aggregator.refresh", self.aggregator.refresh)?;
         positive("mongodb.server_selection_timeout", self.mongodb.server_selection_timeout)?;
+        let threshold = self.mongodb.slow_query_threshold;
+        if !threshold.is_zero() && !(1..=i32::MAX as u128).contains(&threshold.as_millis()) {
+            let value = format!("{threshold:?}");
+            let expected = "a time of whole milliseconds such as 200ms, or 0s";
+            return Err(SettingsError::unusable("mongodb.slow_query_threshold", value, expected));
+        }
         let one_of = |key, value: &str, allowed: &[&str]| {
             if allowed.contains(&value) {
                 Ok(())
@@ -335,6 +382,27 @@ impl Settings {
     }
 }
 
+/// Settings whose values are not shown.
+const SECRETS: [&str; 3] = ["kafka.password", "mongodb.password", "mongodb.uri"];
+
+/// Takes the password from its file, where one is named. A line end after it, which most editors add, is not part of it.
+fn read_password(key: &'static str, file: &Path, password: &mut SecretString) -> Result<(), SettingsError> {
+    if file.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let unusable = |expected: String| SettingsError::unusable(key, file.display(), expected);
+    if !password.expose_secret().is_empty() {
+        return Err(unusable("nothing, because the password itself is set too".into()));
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| unusable(format!("a readable file ({error})")))?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        return Err(unusable("a file with a password in it".into()));
+    }
+    *password = SecretString::from(text);
+    Ok(())
+}
+
 /// figment's own text names the key and the kinds; only the layer it came from is put into plainer words.
 fn invalid(error: &figment::Error, layer: &str) -> SettingsError {
     let first = error.clone().into_iter().next();
@@ -342,6 +410,13 @@ fn invalid(error: &figment::Error, layer: &str) -> SettingsError {
         return SettingsError::Invalid(format!("{layer} holds settings that cannot be used"));
     };
     let key = first.path.join(".");
+    // The kind would repeat the value.
+    if SECRETS.contains(&key.as_str()) {
+        return SettingsError::Invalid(format!(
+            "{layer} holds a setting that cannot be used at key {key}: it is no text; what looks like a number or a list is \
+             put in quotation marks, also in the environment"
+        ));
+    }
     let key = if key.is_empty() { String::new() } else { format!(" at key {key}") };
     SettingsError::Invalid(format!("{layer} holds a setting that cannot be used{key}: {}", first.kind))
 }
@@ -396,8 +471,32 @@ mod tests {
     }
 
     #[test]
+    fn a_password_comes_from_its_file_and_from_nowhere_else_then() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("password");
+        let settings = |more: &str| {
+            load(&format!("[mongodb]\npassword_file = {file:?}\n{more}[kafka]\npassword_file = {file:?}\n"))
+        };
+        let message = settings("").unwrap_err().to_string();
+        assert!(message.contains("password_file") && message.contains("No such file"), "{message}");
+        std::fs::write(&file, "\n").unwrap();
+        let message = settings("").unwrap_err().to_string();
+        assert!(message.contains("a file with a password in it"), "{message}");
+        std::fs::write(&file, " hunter2 \r\n").unwrap();
+        let read = settings("").unwrap();
+        assert_eq!(
+            [read.kafka.password, read.mongodb.password].map(|p| p.expose_secret().to_owned()),
+            [" hunter2 "; 2]
+        );
+        let message = settings("password = \"hunter3\"\n").unwrap_err().to_string();
+        assert!(message.contains("mongodb.password_file") && !message.contains("hunter"), "{message}");
+    }
+
+    #[test]
     fn secrets_do_not_show() {
         let settings = load("[mongodb]\nuri = \"mongodb://u:hunter2@h/\"\n[kafka]\npassword = \"hunter2\"\n").unwrap();
         assert!(!format!("{settings:?}").contains("hunter2"));
+        let message = load("[kafka]\npassword = 12345678\n").unwrap_err().to_string();
+        assert!(message.contains("kafka.password") && !message.contains("12345678"), "{message}");
     }
 }

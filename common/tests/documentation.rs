@@ -42,8 +42,13 @@ fn blocks(markdown: &str, language: &str) -> Vec<String> {
 fn the_samples_of_sending_are_accepted() {
     let samples = blocks(&sending(), "json");
     let (whole, data): (Vec<_>, Vec<_>) = samples.iter().partition(|sample| sample.contains("specversion"));
+    let traced = decode(whole.last().unwrap().as_bytes()).unwrap().traceparent.unwrap();
+    assert_eq!(traced.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
     let types: Vec<_> = whole.iter().map(|sample| decode(sample.as_bytes()).unwrap().event_type()).collect();
-    assert_eq!(types, [EventType::ToolUsage, EventType::ToolUsage, EventType::Activity, EventType::HealthCheck]);
+    assert_eq!(
+        types,
+        [EventType::ToolUsage, EventType::ToolUsage, EventType::Activity, EventType::HealthCheck, EventType::Activity]
+    );
     let [data] = data[..] else { panic!("one sample in binary mode, not {data:?}") };
     decode_with(data.as_bytes(), &binary_headers(EventType::HealthCheck)).unwrap();
 }

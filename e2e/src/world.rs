@@ -285,7 +285,9 @@ impl Running {
     pub async fn get(&self, path: &str) -> String {
         let address = eventually(START_DEADLINE, "address of the HTTP server in the log", async || {
             let log = self.stderr();
-            let (_, address) = log.split_once("bound=")?;
+            // Pretty: bound=127.0.0.1:1; JSON: "bound":"127.0.0.1:1".
+            let (_, address) = log.split_once("bound")?;
+            let address = address.trim_start_matches(['"', ':', '=']);
             Some(address.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect::<String>())
         })
         .await;
@@ -326,7 +328,10 @@ fn read_lossy(path: &Path) -> String {
 }
 
 /// The program beside this test: `target/debug/deps/<test>` runs `target/debug/<program>`.
-fn program_path(program: &str) -> PathBuf {
+///
+/// # Panics
+/// When this is no test of the workspace.
+pub fn program_path(program: &str) -> PathBuf {
     let this = std::env::current_exe().expect("the path of this test");
     let directory = this.parent().expect("the directory of this test");
     let directory = if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };

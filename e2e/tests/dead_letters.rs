@@ -15,6 +15,8 @@ use rdkafka::config::ClientConfig;
 use serde_json::{Value, json};
 
 const TOOL_USAGE: &str = "com.devtoolkit.tool-usage.v1";
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 fn event(id: &str, kind: &str, age: TimeDelta) -> Value {
     let time = (Utc::now() - age).to_rfc3339_opts(SecondsFormat::Millis, true);
@@ -36,12 +38,15 @@ fn too_old() -> Vec<Message> {
     let mut first = Message::new("user-1", old("old-1").to_string()).header("traceparent", "00-1");
     first.headers.push(("traceparent".into(), Some(b"\xff\x1b[2J".to_vec())));
     first.headers.push(("null".into(), None));
-    let second = Message { key: None, ..Message::new("", old("old-2").to_string()) };
+    let mut second = old("old-2");
+    second["traceparent"] = TRACEPARENT.into();
+    let second = Message { key: None, ..Message::new("", second.to_string()) };
     let binary = old("old-3");
     let attributes = ["specversion", "id", "source", "type", "time"];
     let binary = attributes.iter().fold(Message::new("user-3", binary["data"].to_string()), |message, name| {
         message.header(&format!("ce_{name}"), binary[name].as_str().unwrap())
     });
+    let binary = binary.header("ce_traceparent", TRACEPARENT);
     [first, second, binary].into_iter().map(|message| Message { timestamp: sent_at, ..message }).collect()
 }
 
@@ -181,6 +186,7 @@ async fn letters_are_listed_and_shown_so_that_a_person_can_judge_them() {
         "replayed   no\n",
         "source     /tools/old-1\n",
         "type       com.devtoolkit.tool-usage.v1\n",
+        "trace id   (not told)\n",
         "key        user-1\n",
         "  traceparent: 00-1\n",
         "  traceparent: \\xff\\x1b[2J\n",
@@ -195,7 +201,10 @@ async fn letters_are_listed_and_shown_so_that_a_person_can_judge_them() {
     assert!(shown.contains("bytes, not UTF-8)\n\\xfe\\x1b[31mnot UTF-8\n") && !shown.contains('\u{1b}'), "{shown}");
     assert!(show(&place(Some("user-5"), "tombstone")).await.contains("no value (a tombstone)"));
     assert!(show(&place(Some("user-4"), "empty_value")).await.contains("an empty value"));
-    assert!(show(&place(None, "too_old")).await.contains("key        (none)\n"));
+    let structured = show(&place(None, "too_old")).await;
+    assert!(structured.contains(&format!("trace id   {TRACE}\nkey        (none)\n")), "{structured}");
+    let binary = place(Some("user-3"), "too_old");
+    assert_eq!(json(&world, &["show", &binary[0], &binary[1]]).await["traceId"], TRACE);
 
     world.run_ok("admin", &["dead-letters", "replay", "--reason", "too_old"]).await;
     assert!(show(&old).await.contains("replayed   yes\n"));

@@ -215,7 +215,7 @@ fn page_view(number: u64) -> Event<'static> {
         context: None,
     };
     let data = Data::Activity(Box::new(activity));
-    Event { id: number.to_string().into(), source: "/test".into(), time: Timestamp::now(), data }
+    Event { id: number.to_string().into(), source: "/test".into(), time: Timestamp::now(), traceparent: None, data }
 }
 
 #[tokio::test]

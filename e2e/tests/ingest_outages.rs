@@ -11,7 +11,7 @@ use e2e::topic;
 use e2e::world::{Running, World};
 use mongodb::Client;
 
-const WITHOUT_PROGRESS: &str = "devtoolkit_ingest_seconds_without_progress";
+const WITHOUT_PROGRESS: &str = "devtoolkit_ingest_without_progress_seconds";
 const RETRIES: &str = "devtoolkit_ingest_insert_retries_total";
 
 async fn servers(mongodb: ReplicaSetOptions) -> (ReplicaSet, Kafka) {
@@ -130,6 +130,43 @@ async fn a_full_disk_a_lost_majority_and_a_slow_server_are_waited_out() {
         world.read_topic(&world.dead_letter_topic()).await.is_empty(),
         "the server's trouble was taken for an event's"
     );
+    worker.stop(Duration::from_secs(10)).await;
+}
+
+/// Batches that were sent again wait for the same majority, which comes for all of them at once: each of them has made the window
+/// smaller, and when the last is taken there is room again.
+#[tokio::test]
+async fn reading_goes_on_when_all_batches_are_taken_at_once() {
+    let extra_args = vec!["--setParameter".to_owned(), "enableTestCommands=1".to_owned()];
+    let (mut mongodb, kafka) =
+        servers(ReplicaSetOptions { members: 3, extra_args, ..ReplicaSetOptions::default() }).await;
+    let world = World::on("all-at-once", &mongodb.uri(), &kafka.brokers()).await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    until_ready(&worker).await;
+    let mut sent = 0;
+    for _ in 0..5 {
+        let primary = mongodb.wait_for_primary().await.unwrap();
+        let address = mongodb.member(primary).address();
+        let server = Client::with_uri_str(format!("mongodb://{address}/?directConnection=true")).await.unwrap();
+        let data = doc! { "failCommands": ["insert"], "appName": "devtoolkit-analytics", "errorCode": 11_602 };
+        let fail_point = doc! { "configureFailPoint": "failCommand", "mode": { "times": 4 }, "data": data };
+        server.database("admin").run_command(fail_point).await.unwrap();
+        let others = [(primary + 1) % 3, (primary + 2) % 3];
+        for other in others {
+            mongodb.member(other).pause().unwrap();
+        }
+        world.produce(&tool_uses(sent, 10_000)).await;
+        sent += 10_000;
+        eventually(PATIENCE, "reading paused", async || {
+            worker.metric("devtoolkit_ingest_paused").await.filter(|paused| *paused > 0.0)
+        })
+        .await;
+        for other in others {
+            mongodb.member(other).resume().unwrap();
+        }
+        until_stored(&world, sent).await;
+    }
     worker.stop(Duration::from_secs(10)).await;
 }
 

@@ -1,57 +1,23 @@
 //! TLS 1.3 and SCRAM on real servers that require them, and what is said when one of the two does not fit.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-use std::path::{Path, PathBuf};
+#[path = "wires/certificates.rs"]
+mod certificates;
+
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bson::doc;
+use certificates::Authority;
 use e2e::eventually::eventually;
 use e2e::load::{PATIENCE, tool_uses, until_stored};
 use e2e::servers::{Home, Kafka, KafkaOptions, ReplicaSet, ReplicaSetOptions, free_port};
 use e2e::world::World;
 use mongodb::Client;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, date_time_ymd};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const USER: &str = "analytics";
 const PASSWORD: &str = "correct horse battery staple";
-
-/// An authority, and the files of what it signs.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    directory: PathBuf,
-    name: &'static str,
-}
-
-impl Authority {
-    fn new(directory: &Path, name: &'static str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let authority = Self { issuer, directory: directory.to_owned(), name };
-        std::fs::write(authority.ca_file(), authority.issuer.pem()).unwrap();
-        authority
-    }
-
-    fn ca_file(&self) -> PathBuf {
-        self.directory.join(format!("{}.pem", self.name))
-    }
-
-    /// A server's key and certificate for 127.0.0.1 in the given file.
-    fn server(&self, file: &str, valid_until: SystemTime) -> PathBuf {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
-        params.distinguished_name.push(rcgen::DnType::CommonName, "127.0.0.1");
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = valid_until.into();
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let file = self.directory.join(file);
-        std::fs::write(&file, format!("{}{}", key.serialize_pem(), certificate.pem())).unwrap();
-        file
-    }
-}
 
 struct Secured {
     mongodb: ReplicaSet,

@@ -3,6 +3,7 @@
 
 use std::net::TcpListener;
 
+use e2e::servers::free_port;
 use e2e::world::World;
 
 async fn ingest(world: &World) -> (i32, String) {
@@ -47,6 +48,17 @@ async fn a_port_in_use_is_named() {
     let (code, message) = ingest(&world).await;
     assert_eq!(code, 1);
     assert!(message.contains(&address) && message.contains("DEVTOOLKIT__TELEMETRY__LISTEN"), "{message}");
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_run_is_not_ready() {
+    let nobody = format!("127.0.0.1:{}", free_port().unwrap());
+    let world = World::new("nobody").await.with_env("TELEMETRY__LISTEN", &nobody);
+    for program in ["ingest", "aggregator"] {
+        let (code, message) = world.run_fail(program, &["check-ready"]).await;
+        assert_eq!(code, 1);
+        assert!(message.contains(&nobody) && message.contains("running"), "{message}");
+    }
 }
 
 #[tokio::test]

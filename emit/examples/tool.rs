@@ -51,6 +51,8 @@ fn main() -> anyhow::Result<()> {
             id: Cow::Owned(ids::unique()),
             source: "/tools/json-formatter".into(),
             time: Timestamp::now(),
+            // Of the current span, where the tool has OpenTelemetry: then ingest's log names the trace.
+            traceparent: None,
             data,
         };
         // A refusal is a mistake in the event, or a full queue: the tool says so and goes on.

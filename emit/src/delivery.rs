@@ -102,7 +102,7 @@ impl ClientContext for Reports {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if let Some(left_out) = self.connection_log.ask() {
-            tracing::warn!(%error, reason, left_out, "Kafka is in trouble");
+            tracing::warn!(%error, why = reason, left_out, "Kafka is in trouble");
         }
     }
 }

@@ -145,7 +145,7 @@ impl Generator {
     fn event(&mut self, source: Cow<'static, str>, time: i64, data: Data<'static>) -> Event<'static> {
         self.made += 1;
         let id = Cow::Owned(format!("{}-{}", self.run, self.made));
-        Event { id, source, time: Timestamp::from_millis(time), data }
+        Event { id, source, time: Timestamp::from_millis(time), traceparent: None, data }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::late::{DayNumber, day_number, start_of};
 use crate::offsets::Partition;
 
 /// Where a document came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The partition of the events' topic.
     pub partition: Partition,
@@ -243,7 +243,13 @@ mod tests {
         let check =
             HealthCheck { tool_id: ObjectId::from_bytes([7; 12]), healthy: true, response_time: None, message: None };
         let time = Timestamp::from_millis(1_700_000_000_000);
-        Event { id: id.to_string().into(), source: "/test".into(), time, data: Data::HealthCheck(check) }
+        Event {
+            id: id.to_string().into(),
+            source: "/test".into(),
+            time,
+            traceparent: None,
+            data: Data::HealthCheck(check),
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use common::event::Timestamp;
-use common::telemetry::Readiness;
+use common::telemetry::{Part, Readiness};
 use common::{kafka, settings::Settings};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -51,7 +51,7 @@ pub enum Until {
 ///
 /// # Errors
 /// No broker answers, a topic is missing, or librdkafka does not take the settings.
-pub fn subscribe(settings: &Settings, until: Until, readiness: Readiness) -> anyhow::Result<BaseConsumer<Context>> {
+pub fn subscribe(settings: &Settings, until: Until, readiness: &Readiness) -> anyhow::Result<BaseConsumer<Context>> {
     let consumer: BaseConsumer<Context> = kafka::client_config(&settings.kafka)
         .set("group.id", &settings.kafka.group_id)
         .set("enable.auto.commit", "false")
@@ -70,9 +70,10 @@ pub fn subscribe(settings: &Settings, until: Until, readiness: Readiness) -> any
         // more.
         .set("queued.max.messages.kbytes", "2048")
         .set("fetch.message.max.bytes", "524288")
-        .create_with_context(Context::new(readiness))?;
+        .create_with_context(Context::new(readiness.clone()))?;
     kafka::partition_count(&settings.kafka, &consumer, &settings.kafka.topic)?;
     kafka::partition_count(&settings.kafka, &consumer, &settings.kafka.dead_letter_topic())?;
+    readiness.set(Part::Kafka, Ok(()));
     consumer.subscribe(&[&settings.kafka.topic])?;
     Ok(consumer)
 }
@@ -185,6 +186,11 @@ impl Worker<'_> {
         self.tidy_if_due();
         if self.is_full() {
             return self.wait_for_room();
+        }
+        // Whichever acknowledgement made the room, and wherever it was taken note of.
+        self.full_since = None;
+        if self.is_paused {
+            self.resume()?;
         }
         self.read(messages)?;
         // With everything read, there is nothing to wait for.
@@ -329,12 +335,6 @@ impl Worker<'_> {
             Ok(done) => self.note(done),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
-        if !self.is_full() {
-            self.full_since = None;
-            if self.is_paused {
-                self.resume()?;
-            }
-        }
         Ok(())
     }
 
@@ -389,7 +389,7 @@ impl Worker<'_> {
         if self.is_paused {
             self.consumer.pause(&self.assignment())?;
         }
-        metrics::assigned_partitions(self.tracker.partitions().count());
+        metrics::rebalanced("assigned", self.tracker.partitions().count());
         Ok(())
     }
 
@@ -428,7 +428,8 @@ impl Worker<'_> {
     /// them from the last commit: what is not yet handed over is dropped, and what is in flight is not committed.
     fn revoke(&mut self, partitions: &TopicPartitionList) -> anyhow::Result<()> {
         let numbers = numbers(partitions);
-        if self.consumer.assignment_lost() {
+        let is_lost = self.consumer.assignment_lost();
+        if is_lost {
             tracing::warn!(partitions = ?numbers, "lost: another worker has them; they are read again from the last commit");
             self.open.clear();
         } else {
@@ -443,7 +444,7 @@ impl Worker<'_> {
             self.parts.decoder.forget_partition(*partition);
         }
         self.tracker.revoke(numbers);
-        metrics::assigned_partitions(self.tracker.partitions().count());
+        metrics::rebalanced(if is_lost { "lost" } else { "revoked" }, self.tracker.partitions().count());
         Ok(())
     }
 

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use common::event::Reason;
+use common::event::{self, Reason, Traceparent};
 use common::{kafka, settings};
 use rdkafka::Message;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::sync::OnceCell;
+use tracing::field::display;
 
 use crate::batch::Origin;
 use crate::metrics;
@@ -40,6 +41,7 @@ pub struct DeadLetter {
     pub origin: Origin,
     /// Why it was refused.
     pub reason: Reason,
+    stage: Stage,
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
     headers: OwnedHeaders,
@@ -64,6 +66,7 @@ impl DeadLetter {
         Self {
             origin,
             reason,
+            stage,
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers,
@@ -75,6 +78,12 @@ impl DeadLetter {
     pub fn bytes(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         length(&self.key) + length(&self.value) + 512
+    }
+
+    /// The trace that the message says it belongs to.
+    fn traceparent(&self) -> Option<Traceparent> {
+        let headers = self.headers.iter().map(|header| (header.key, header.value));
+        event::Message { value: self.value.as_deref(), headers }.traceparent()
     }
 
     fn record<'a>(&'a self, topic: &'a str) -> FutureRecord<'a, [u8], [u8]> {
@@ -124,13 +133,19 @@ impl DeadLetters {
     }
 
     async fn send_one(&self, letter: &DeadLetter) {
+        let Origin { partition, offset } = letter.origin;
         let mut delays = retry_delays();
+        let mut attempt = 1_u64;
         while let Err(error) = self.try_send(letter).await {
-            let Origin { partition, offset } = letter.origin;
-            tracing::warn!(%error, topic = self.topic, partition, offset, "a dead letter was not taken; trying again");
+            let topic = &self.topic;
+            tracing::warn!(%error, topic, partition, offset, attempt, "a dead letter was not taken; trying again");
+            attempt += 1;
             metrics::dead_letter_retried();
             tokio::time::sleep(delays.next().unwrap_or(MAX_RETRY_DELAY)).await;
         }
+        let (reason, stage) = (letter.reason.as_str(), letter.stage.as_str());
+        let trace_id = letter.traceparent().map(|traceparent| display(traceparent.trace_id()));
+        tracing::info!(partition, offset, stage, reason, trace_id, "refused, and kept as a dead letter");
     }
 
     async fn try_send(&self, letter: &DeadLetter) -> Result<(), KafkaError> {

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use common::event::{self, Accepted, Event, Invalid, Reason, Timestamp};
+use common::event::{self, Accepted, Event, Invalid, Reason, Timestamp, Traceparent};
 use common::{kafka, settings};
 use rdkafka::Message;
 use rdkafka::message::BorrowedHeaders;
 use tokio::sync::watch;
+use tracing::field::display;
 
 use crate::batch::{Batch, Origin};
 use crate::dead_letter::{DeadLetter, Stage};
@@ -82,9 +83,13 @@ impl Decoder {
     pub fn take(&mut self, batch: &mut Batch, message: &impl Message<Headers = BorrowedHeaders>) {
         match self.decode(message) {
             Ok(event) => {
-                self.presence.note(&event, message.partition(), self.now);
+                let (partition, offset) = (message.partition(), message.offset());
+                let trace_id = |traceparent: Traceparent| display(traceparent.trace_id());
+                tracing::debug!(partition, offset, trace_id = event.traceparent.map(trace_id), "accepted");
+                self.presence.note(&event, partition, self.now);
                 self.tools.note(&event);
-                batch.push(&event, Origin { partition: message.partition(), offset: message.offset() });
+                metrics::accepted(&event);
+                batch.push(&event, Origin { partition, offset });
             }
             Err(invalid) => batch.reject(DeadLetter::new(message, Stage::Decode, invalid.reason, invalid.to_string())),
         }

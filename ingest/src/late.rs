@@ -58,21 +58,26 @@ pub fn over(days: &[DayNumber]) -> impl Iterator<Item = DayNumber> + '_ {
 pub async fn mark(database: &Database, days: &BTreeSet<DayNumber>) {
     for day in days {
         let mut delays = retry_delays();
-        loop {
+        for attempt in 1_u64.. {
             let why = match tokio::time::timeout(TIME_LIMIT, mark_one(database, *day)).await {
                 Ok(Ok(())) => break,
                 Ok(Err(error)) => mongo::reason(&error),
                 Err(_) => format!("no answer within {} s", TIME_LIMIT.as_secs()),
             };
             metrics::mark_retried();
-            tracing::warn!(why, "a day with late events could not be marked; trying again");
+            let day = to_day(*day);
+            tracing::warn!(%day, attempt, why, "a day with late events could not be marked; trying again");
             tokio::time::sleep(delays.next().unwrap_or(MAX_RETRY_DELAY)).await;
         }
     }
 }
 
+fn to_day(day: DayNumber) -> Day {
+    Day::of(DateTime::from_millis(start_of(day)).to_chrono())
+}
+
 async fn mark_one(database: &Database, day: DayNumber) -> Result<(), Error> {
-    let day = Day::of(DateTime::from_millis(start_of(day)).to_chrono());
+    let day = to_day(day);
     // The earlier of two times is kept: since then something waits.
     let since = doc! { "$ifNull": ["$dirtySince", DateTime::now()] };
     let marks = doc! { "$add": [{ "$ifNull": ["$dirtyMarks", 0_i64] }, 1_i64] };
@@ -117,8 +122,8 @@ pub async fn follow(database: Database, sealed: watch::Sender<Arc<BTreeSet<DayNu
                 });
             }
             Err(error) => {
-                let reason = mongo::reason(&error);
-                tracing::warn!(reason, "the sealed days could not be read; those known stay in force");
+                let why = mongo::reason(&error);
+                tracing::warn!(why, "the sealed days could not be read; those known stay in force");
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 use common::documents::system_configuration;
+use common::telemetry::{Part, Readiness};
 use common::{mongo, settings};
 use futures::TryStreamExt;
 use mongodb::Database;
@@ -17,8 +18,14 @@ use crate::throttle::Rates;
 /// How often the collection is looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
 
+/// An answer that takes longer will not come: a server that was stopped where it stands keeps its connections open.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
 const EVENTS_PER_SECOND: &str = "ingest_max_events_per_second";
 const TOOL_EVENTS_PER_MINUTE: &str = "ingest_tool_events_per_minute";
+
+/// The keys of the limits.
+pub const KEYS: [&str; 2] = [EVENTS_PER_SECOND, TOOL_EVENTS_PER_MINUTE];
 
 /// What the settings' file and environment say; 0 is no limit.
 pub fn from_settings(settings: &settings::Ingest) -> Rates {
@@ -28,16 +35,22 @@ pub fn from_settings(settings: &settings::Ingest) -> Rates {
     }
 }
 
-/// Looks at the collection from time to time, without end, and sends what is to be in force.
-pub async fn follow(database: Database, settings: settings::Ingest, rates: watch::Sender<Rates>) {
+/// Looks at the collection from time to time, without end, and sends what is to be in force. So it knows also while there
+/// are no events whether MongoDB answers, and tells `readiness`.
+pub async fn follow(database: Database, settings: settings::Ingest, rates: watch::Sender<Rates>, readiness: Readiness) {
     let configured = from_settings(&settings);
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
-        let documents = match read(&database, &settings.environment).await {
+        let answer = match tokio::time::timeout(TIME_LIMIT, read(&database, &settings.environment)).await {
+            Ok(answer) => answer.map_err(|error| mongo::reason(&error)),
+            Err(_) => Err(format!("no answer within {} s", TIME_LIMIT.as_secs())),
+        };
+        readiness.set(Part::Mongodb, answer.as_ref().map(drop).map_err(|why| format!("does not answer: {why}")));
+        let documents = match answer {
             Ok(documents) => documents,
-            Err(error) => {
-                tracing::warn!(reason = mongo::reason(&error), "the live limits were not read; the last ones stay");
+            Err(why) => {
+                tracing::warn!(why, "the live limits were not read; the last ones stay");
                 continue;
             }
         };
@@ -58,8 +71,7 @@ pub async fn follow(database: Database, settings: settings::Ingest, rates: watch
 }
 
 async fn read(database: &Database, environment: &str) -> Result<Vec<Document>, mongodb::error::Error> {
-    let keys = [EVENTS_PER_SECOND, TOOL_EVENTS_PER_MINUTE];
-    let filter = doc! { "key": { "$in": keys }, "isActive": true, "environment": { "$in": [environment, "all"] } };
+    let filter = doc! { "key": { "$in": KEYS }, "isActive": true, "environment": { "$in": [environment, "all"] } };
     database.collection(system_configuration::COLLECTION).find(filter).await?.try_collect().await
 }
 

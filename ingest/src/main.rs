@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use common::program::{self, Common};
+use common::telemetry;
 use ingest::consumer::Until;
 use ingest::run;
 
@@ -33,6 +34,8 @@ enum Command {
     },
     /// Read and check the settings, print them without secrets, and end
     CheckConfig,
+    /// Ask the worker that runs with the same settings whether it is ready; exit code 0 if so, else 1 and the reason
+    CheckReady,
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
                 println!("{settings:#?}");
                 Ok(())
             }
+            Command::CheckReady => telemetry::check_ready(&settings.telemetry, run::DEFAULT_PORT).await,
         }
     })
 }

@@ -193,7 +193,8 @@ mod tests {
         fn read(&mut self, partition: Partition, assignment: u64, offset: i64) {
             let tool_id = ObjectId::from_bytes([7; 12]);
             let data = Data::HealthCheck(HealthCheck { tool_id, healthy: true, response_time: None, message: None });
-            let event = Event { id: "1".into(), source: "/t".into(), time: Timestamp::from_millis(0), data };
+            let event =
+                Event { id: "1".into(), source: "/t".into(), time: Timestamp::from_millis(0), traceparent: None, data };
             self.batch.push(&event, Origin { partition, offset });
             self.messages.push((partition, assignment, offset));
         }

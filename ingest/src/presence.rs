@@ -53,6 +53,7 @@ mod tests {
             id: "1".into(),
             source: "/t".into(),
             time: Timestamp::from_millis(millis),
+            traceparent: None,
             data: Data::Activity(Box::new(activity)),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use common::telemetry::Readiness;
+use common::telemetry::{Part, Readiness};
 use rdkafka::bindings::rd_kafka_resp_err_t;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -25,9 +25,6 @@ pub enum Event {
     /// An asynchronous commit failed.
     CommitFailed(KafkaError),
 }
-
-/// The part of the readiness that is about Kafka.
-const KAFKA: &str = "Kafka";
 
 /// The context of the worker's consumer.
 pub struct Context {
@@ -68,7 +65,7 @@ impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
         self.lag.store(metrics::kafka_statistics(&statistics), Ordering::Relaxed);
         let is_connected = statistics.brokers.values().any(|broker| broker.state == "UP");
-        self.readiness.set(KAFKA, if is_connected { Ok(()) } else { Err("no broker is connected".to_owned()) });
+        self.readiness.set(Part::Kafka, if is_connected { Ok(()) } else { Err("no broker is connected".to_owned()) });
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -77,9 +74,9 @@ impl ClientContext for Context {
             return;
         }
         if matches!(error, KafkaError::Global(RDKafkaErrorCode::AllBrokersDown)) {
-            self.readiness.set(KAFKA, Err("no broker is connected".to_owned()));
+            self.readiness.set(Part::Kafka, Err("no broker is connected".to_owned()));
         }
-        tracing::warn!(%error, reason, "Kafka");
+        tracing::warn!(%error, why = reason, "Kafka");
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use common::event::EventType;
 use common::settings::Settings;
-use common::telemetry::{self, Readiness};
+use common::telemetry::{self, Part, Readiness};
 use common::{mongo, shutdown};
 use tokio::sync::watch;
 
@@ -27,11 +27,11 @@ pub const DEFAULT_PORT: u16 = 9464;
 pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
     telemetry::init_logging(&settings.telemetry)?;
     let shutdown = shutdown::token()?;
-    let readiness = Readiness::default();
-    let prometheus = telemetry::init_metrics(metrics::BUCKETS)?;
-    metrics::describe();
-    telemetry::serve(&settings.telemetry, DEFAULT_PORT, prometheus, readiness.clone(), shutdown.child_token()).await?;
+    let recorder = common::metrics::install("ingest", metrics::METRICS)?;
+    let readiness = Readiness::starting(&[Part::Kafka, Part::Mongodb]);
+    telemetry::serve(&settings.telemetry, DEFAULT_PORT, recorder, readiness.clone(), shutdown.child_token()).await?;
     let database = mongo::connect(&settings.mongodb).await?;
+    readiness.set(Part::Mongodb, Ok(()));
     let collections = database.list_collection_names().await?;
     for event_type in EventType::ALL {
         let collection = event_type.collection();
@@ -43,7 +43,7 @@ pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
     }
     let dead_letters = DeadLetters::new(settings.kafka.clone());
     let (rates, rates_in_force) = watch::channel(live_settings::from_settings(&settings.ingest));
-    tokio::spawn(live_settings::follow(database.clone(), settings.ingest.clone(), rates));
+    tokio::spawn(live_settings::follow(database.clone(), settings.ingest.clone(), rates, readiness.clone()));
     let (slugs, known_slugs) = watch::channel(Arc::default());
     tokio::spawn(tools::follow(database.clone(), slugs));
     // Before the first message is read: none of a sealed day may pass.
@@ -58,7 +58,7 @@ pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
     // An OS thread of its own: polling, and dropping the consumer, block.
     let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("consumer".to_owned()).spawn(move || {
-        let result = consumer::subscribe(&settings, until, readiness.clone()).and_then(|subscribed| {
+        let result = consumer::subscribe(&settings, until, &readiness).and_then(|subscribed| {
             readiness.ready();
             consumer::run(&settings, subscribed, parts, until, &shutdown)
         });

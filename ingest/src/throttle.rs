@@ -102,7 +102,7 @@ mod tests {
         let [tool_id, session_id] = [tool, 9].map(|byte| ObjectId::from_bytes([byte; 12]));
         let data =
             ToolUsage { user_id: None, tool_id, session_id, usage, context: None, performance: None, metadata: None };
-        Event { id: "1".into(), source: "/t".into(), time, data: Data::ToolUsage(Box::new(data)) }
+        Event { id: "1".into(), source: "/t".into(), time, traceparent: None, data: Data::ToolUsage(Box::new(data)) }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Use, errors and response times by tool, for the live dashboards. Labels are bounded: the tools of the collection, at most
 //! [`MAX_TOOLS`]; every other tool is counted as `other`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use tokio::sync::watch;
 
 use crate::metrics::ToolMetrics;
 
-/// Most tools with series of their own. Each has 3 counters and a histogram of 13 buckets.
-pub const MAX_TOOLS: i64 = 500;
+/// Most tools with series of their own. Each has 2 counters and a histogram of 13 buckets.
+pub const MAX_TOOLS: usize = 500;
 
 /// How often the collection is read.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -35,7 +36,7 @@ pub async fn follow(database: Database, slugs: watch::Sender<Arc<Slugs>>) {
                 slugs.send_replace(Arc::new(read));
             }
             Err(error) => {
-                tracing::warn!(reason = mongo::reason(&error), "the tools' names were not read; the last ones stay");
+                tracing::warn!(why = mongo::reason(&error), "the tools' names were not read; the last ones stay");
             }
         }
     }
@@ -43,7 +44,8 @@ pub async fn follow(database: Database, slugs: watch::Sender<Arc<Slugs>>) {
 
 async fn read(database: &Database) -> mongodb::error::Result<Slugs> {
     let tools = database.collection::<Document>(tool::COLLECTION);
-    let found = tools.find(doc! {}).projection(doc! { "slug": 1 }).sort(doc! { "_id": 1 }).limit(MAX_TOOLS).await?;
+    let found =
+        tools.find(doc! {}).projection(doc! { "slug": 1 }).sort(doc! { "_id": 1 }).limit(MAX_TOOLS as i64).await?;
     let entry = |tool: Document| Some((tool.get_object_id("_id").ok()?, tool.get_str("slug").ok()?.to_owned()));
     Ok(found.try_collect::<Vec<_>>().await?.into_iter().filter_map(entry).collect())
 }
@@ -52,20 +54,28 @@ async fn read(database: &Database) -> mongodb::error::Result<Slugs> {
 pub struct ToolSeries {
     slugs: watch::Receiver<Arc<Slugs>>,
     series: FxHashMap<ObjectId, ToolMetrics>,
+    /// Every slug that was given series: they stay until the program ends, so their number is bounded, not that of the tools.
+    given: HashSet<String>,
     other: ToolMetrics,
 }
 
 impl ToolSeries {
     /// With the tools as they are now and as they become.
     pub fn new(slugs: watch::Receiver<Arc<Slugs>>) -> Self {
-        Self { slugs, series: FxHashMap::default(), other: ToolMetrics::new("other") }
+        Self { slugs, series: FxHashMap::default(), given: HashSet::new(), other: ToolMetrics::new("other") }
     }
 
     /// Takes changed tools over.
     pub fn refresh(&mut self) {
         if self.slugs.has_changed().unwrap_or(false) {
             let slugs = Arc::clone(&self.slugs.borrow_and_update());
-            self.series = slugs.iter().map(|(id, slug)| (*id, ToolMetrics::new(slug))).collect();
+            self.series.clear();
+            for (id, slug) in slugs.iter() {
+                if self.given.contains(slug) || self.given.len() < MAX_TOOLS {
+                    self.given.insert(slug.clone());
+                    self.series.insert(*id, ToolMetrics::new(slug));
+                }
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf};
-use common::telemetry::Readiness;
+use common::telemetry::{Part, Readiness};
 use common::{mongo, settings};
 use mongodb::Database;
 use mongodb::error::Error;
@@ -17,8 +17,6 @@ use crate::{metrics, refused};
 /// The first try's time limit. It doubles with each try, so that a slow server is given time and a dead one is left soon.
 const FIRST_TIME_LIMIT: Duration = Duration::from_secs(10);
 const LAST_TIME_LIMIT: Duration = Duration::from_secs(120);
-/// The part of the readiness that is about MongoDB.
-const MONGODB: &str = "MongoDB";
 
 /// What became of one `insert` command.
 #[derive(Debug, PartialEq)]
@@ -90,6 +88,8 @@ impl Writer {
             return Written::default();
         }
         let collection = insert.event_type.collection();
+        // The batch is known by the place of its first document.
+        let Origin { partition, offset } = insert.origin(0).unwrap_or_default();
         let mut delays = retry_delays();
         let mut time_limit = FIRST_TIME_LIMIT;
         let started = std::time::Instant::now();
@@ -102,22 +102,36 @@ impl Writer {
             };
             match outcome {
                 Outcome::Done { absorbed, refused } => {
-                    self.readiness.set(MONGODB, Ok(()));
+                    self.readiness.set(Part::MongodbWrites, Ok(()));
                     let written = Written {
                         stored: insert.len() - absorbed - refused.len(),
                         absorbed,
                         dead_letters: refused.len(),
                         retries,
                     };
-                    metrics::inserted(collection, &written, started.elapsed());
+                    let took = started.elapsed();
+                    metrics::inserted(insert.event_type, &written, took);
+                    if retries > 0 {
+                        let attempt = retries + 1;
+                        tracing::info!(collection, partition, offset, attempt, ?took, "the batch is taken");
+                    }
                     self.dead_letter(insert, refused).await;
                     return written;
                 }
                 Outcome::Retry(why) => {
-                    metrics::insert_retried(collection);
+                    metrics::insert_retried(insert.event_type);
                     retries += 1;
-                    self.readiness.set(MONGODB, Err(format!("does not take documents: {why}")));
-                    tracing::warn!(collection, documents = insert.len(), why, "a batch was not taken; trying again");
+                    self.readiness.set(Part::MongodbWrites, Err(format!("does not take documents: {why}")));
+                    let documents = insert.len();
+                    tracing::warn!(
+                        collection,
+                        partition,
+                        offset,
+                        documents,
+                        attempt = retries,
+                        why,
+                        "a batch was not taken; trying again"
+                    );
                 }
             }
             tokio::time::sleep(delays.next().unwrap_or(MAX_RETRY_DELAY)).await;
@@ -145,6 +159,8 @@ impl Writer {
                     return metrics::dead_lettered(&letters);
                 }
                 Err(error) => tracing::warn!(
+                    collection = insert.event_type.collection(),
+                    documents = refused.len(),
                     error = format!("{error:#}"),
                     "a refused document's message was not read; trying again"
                 ),
@@ -180,7 +196,7 @@ fn classify(reply: Result<Document, Error>) -> Outcome {
     if let Ok(error) = reply.get_document("writeConcernError") {
         return Outcome::Retry(format!(
             "the write concern was not met: {}",
-            error.get_str("errmsg").unwrap_or("no reason given")
+            mongo::without_values(error.get_str("errmsg").unwrap_or("no reason given"))
         ));
     }
     let (mut absorbed, mut refused) = (0, Vec::new());
@@ -198,7 +214,7 @@ fn classify(reply: Result<Document, Error>) -> Outcome {
             (code, Some(index)) if DOCUMENT_ERRORS.contains(&code) => {
                 refused.push((index, format!("MongoDB refused the document: {why} (code {code})")));
             }
-            _ => return Outcome::Retry(format!("{why} (code {code})")),
+            _ => return Outcome::Retry(format!("{} (code {code})", mongo::without_values(why))),
         }
     }
     Outcome::Done { absorbed, refused }

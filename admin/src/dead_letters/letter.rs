@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use common::event::EventType;
+use chrono::{DateTime, Utc};
+use common::event::{self, EventType};
 use common::kafka::{self, NativeHeaders};
 use rdkafka::Message;
 use serde::Deserialize;
@@ -81,6 +81,13 @@ impl Letter {
         self.error("exception.message").unwrap_or_default()
     }
 
+    /// The id of the trace that the message says it belongs to.
+    pub(super) fn trace_id(&self) -> Option<String> {
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+        let traceparent = event::Message { value: self.value.as_deref(), headers }.traceparent();
+        traceparent.map(|traceparent| traceparent.trace_id().to_string())
+    }
+
     pub(super) fn sent_at(&self) -> Option<DateTime<Utc>> {
         self.timestamp.and_then(DateTime::from_timestamp_millis)
     }
@@ -127,17 +134,13 @@ impl Attributes {
     }
 }
 
-/// `2024-01-15T10:30:00.000Z`
-pub(super) fn instant_text(instant: DateTime<Utc>) -> String {
-    instant.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use rdkafka::Timestamp;
     use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 
     use super::*;
+    use crate::text::instant_text;
 
     pub(in crate::dead_letters) fn message(value: &[u8], headers: &[(&str, Option<&str>)]) -> OwnedMessage {
         let headers =

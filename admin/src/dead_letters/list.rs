@@ -9,10 +9,11 @@ use common::settings;
 use serde::Serialize;
 
 use super::filter::Filter;
-use super::letter::{Letter, instant_text};
-use super::text::{self, printable, shortened};
+use super::letter::Letter;
+use super::text;
 use super::topic::DeadLetterTopic;
 use crate::report;
+use crate::text::{instant_text, printable, shortened};
 
 /// Whoever sends nonsense may send a new source with each message.
 const MOST_KINDS_SHOWN: usize = 20;

@@ -14,9 +14,10 @@ use serde::Serialize;
 use super::filter::Filter;
 use super::letter::{Letter, Place};
 use super::mark::{MARK, Places};
-use super::text::{self, printable};
+use super::text;
 use super::topic::DeadLetterTopic;
 use crate::report;
+use crate::text::printable;
 use crate::topics::Topics;
 
 /// Letters sent before they are marked: the most that a kill at the wrong moment sends twice.

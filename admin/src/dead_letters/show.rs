@@ -6,10 +6,11 @@ use common::settings;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::letter::{Attributes, ERROR_HEADERS, Header, Letter, Place, instant_text};
+use super::letter::{Attributes, ERROR_HEADERS, Header, Letter, Place};
 use super::text;
 use super::topic::{DeadLetterTopic, Offsets};
 use crate::report;
+use crate::text::{instant_text, printable};
 
 /// Show everything of one letter
 ///
@@ -89,6 +90,7 @@ struct Report {
     source: Option<String>,
     r#type: Option<String>,
     id: Option<String>,
+    trace_id: Option<String>,
     key: Option<Value>,
     /// In order; a name may be there twice.
     headers: Vec<(String, Option<Value>)>,
@@ -108,6 +110,7 @@ impl Report {
             source,
             r#type: kind,
             id,
+            trace_id: letter.trace_id(),
             key: json(&letter.key),
             headers: letter.headers.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
             value: json(&letter.value),
@@ -117,8 +120,8 @@ impl Report {
 
 fn print(letter: &Letter, topic: &str, is_replayed: bool) {
     let Place { partition, offset } = letter.place;
-    let error = |name: &str| letter.error(name).map(|text| text::printable(&text));
-    let attribute = |attribute: Option<String>| attribute.map(|text| text::printable(&text));
+    let error = |name: &str| letter.error(name).map(|text| printable(&text));
+    let attribute = |attribute: Option<String>| attribute.map(|text| printable(&text));
     let Attributes { source, kind, id } = letter.attributes();
     let origin = error("topic").map(|topic| {
         let [partition, offset] = ["partition", "offset"].map(|name| error(name).unwrap_or_else(|| "?".to_owned()));
@@ -126,7 +129,7 @@ fn print(letter: &Letter, topic: &str, is_replayed: bool) {
     });
     println!("letter at offset {offset} of partition {partition} of topic {topic}\n");
     let lines = [
-        ("reason", Some(text::printable(&letter.reason()))),
+        ("reason", Some(printable(&letter.reason()))),
         ("message", error("exception.message")),
         ("stage", error("stage")),
         ("came from", origin),
@@ -135,6 +138,7 @@ fn print(letter: &Letter, topic: &str, is_replayed: bool) {
         ("source", attribute(source)),
         ("type", attribute(kind)),
         ("id", attribute(id)),
+        ("trace id", letter.trace_id()),
         ("key", Some(letter.key.as_deref().map_or_else(|| "(none)".to_owned(), text::bytes))),
     ];
     for (name, text) in lines {
@@ -162,6 +166,6 @@ fn print_headers(title: &str, prefix: &str, headers: &[Header]) {
     println!("\n{title}");
     for (name, value) in headers {
         let value = value.as_deref().map_or_else(|| "(null)".to_owned(), text::bytes);
-        println!("  {prefix}{}: {value}", text::printable(name));
+        println!("  {prefix}{}: {value}", printable(name));
     }
 }

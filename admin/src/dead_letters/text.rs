@@ -1,22 +1,11 @@
-//! Printing what strangers wrote: nothing in it reaches the terminal as a command, and nothing that is no text is lost.
+//! Printing the bytes that strangers wrote, of which nothing is lost.
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson};
 use serde_json::Value;
 
 use super::indent::indent;
-
-/// Control characters, and those that turn the direction of writing, are shown by number.
-pub(super) fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '"' | '\'' | '\\' => printable.push(letter),
-            letter => printable.extend(letter.escape_debug()),
-        }
-    }
-    printable
-}
+use crate::text::printable;
 
 /// Text as it is, other bytes as `\xff`.
 pub(super) fn bytes(bytes: &[u8]) -> String {
@@ -40,14 +29,6 @@ pub(super) fn letters(count: u64) -> String {
     format!("{count} letter{}", if count == 1 { "" } else { "s" })
 }
 
-/// At most `most` characters.
-pub(super) fn shortened(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 /// A string where the bytes are one, else `{"$binary": …}` as Extended JSON has it.
 pub(super) fn json(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
@@ -64,16 +45,10 @@ mod tests {
 
     #[test]
     fn nothing_reaches_the_terminal_as_a_command() {
-        assert_eq!(printable("a\u{1b}[2J\tü \"b\" \\ \u{202e}x\u{9b}"), r#"a\u{1b}[2J\tü "b" \ \u{202e}x\u{9b}"#);
         assert_eq!(bytes(b"\xffa\x1b"), r"\xffa\x1b");
         assert_eq!(value(b"{\"a\":\"\x7f\"}"), ("JSON", "{\n  \"a\": \"\\u{7f}\"\n}".to_owned()));
         assert_eq!(value("one\ntwo\u{1b}".as_bytes()), ("text, not JSON", "one\ntwo\\u{1b}".to_owned()));
         assert_eq!(value(b"{\xfe}"), ("not UTF-8", r"{\xfe}".to_owned()));
-    }
-
-    #[test]
-    fn long_texts_are_cut_between_characters() {
-        assert_eq!((shortened("äöü", 2), shortened("äöü", 3)), ("äö…".to_owned(), "äöü".to_owned()));
     }
 
     #[test]

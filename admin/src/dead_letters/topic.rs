@@ -92,9 +92,9 @@ impl DeadLetterTopic {
         let mut messages = Messages::start(self, offsets, "reading what was replayed")?;
         while let Some(message) = messages.next()? {
             let Some(text) = mark::read(&message) else { continue };
-            if let Err(NotAMark(text)) = replayed.add_mark(message.partition(), &text) {
+            if let Err(NotAMark) = replayed.add_mark(message.partition(), &text) {
                 let (partition, offset) = (message.partition(), message.offset());
-                tracing::warn!(partition, offset, text, "not a mark of a replay, although it looks like one; ignored");
+                tracing::warn!(partition, offset, "not a mark of a replay, although it looks like one; ignored");
             }
         }
         Ok(replayed)

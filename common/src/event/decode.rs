@@ -9,7 +9,8 @@ use super::reader::{Kind, Number, Reader, fields, missing, parse_timestamp, twic
 use super::{
     Action, Activity, Context, Data, Event, EventType, HealthCheck, Invalid, Location, MAX_CPU_PERCENT,
     MAX_CUSTOM_DATA, MAX_CUSTOM_DEPTH, MAX_DURATION_MS, MAX_FEATURES, MAX_ID, MAX_LINE, MAX_MEMORY_MB, MAX_MESSAGE,
-    MAX_SIZE_BYTES, MAX_SOURCE, MAX_WORD, Metadata, Performance, Reason, Timestamp, ToolUsage, Usage,
+    MAX_SIZE_BYTES, MAX_SOURCE, MAX_WORD, Metadata, Performance, Reason, Timestamp, ToolUsage, Traceparent, Usage,
+    traceparent,
 };
 
 type Result<T> = std::result::Result<T, Box<Invalid>>;
@@ -32,6 +33,7 @@ struct Envelope<'a> {
     source: Option<Cow<'a, str>>,
     kind: Option<EventType>,
     time: Option<Timestamp>,
+    traceparent: Option<Traceparent>,
     data: Option<Data<'a>>,
 }
 
@@ -93,6 +95,9 @@ impl<'a, H: Iterator<Item = (&'a str, Option<&'a [u8]>)>> Message<'a, H> {
 impl<'a> Envelope<'a> {
     fn read_header(&mut self, attribute: &str, value: Option<&'a [u8]>) -> Result<()> {
         if !matches!(attribute, "specversion" | "id" | "source" | "type" | "time") {
+            if attribute == traceparent::ATTRIBUTE {
+                self.traceparent = value.and_then(Traceparent::read);
+            }
             return Ok(());
         }
         let value = value.ok_or_else(|| Invalid::new(Reason::WrongType, "is null, expected a string"))?;
@@ -127,6 +132,10 @@ impl<'a> Envelope<'a> {
                 None => set(&mut later, reader.skip()?),
             },
             "datacontenttype" => expect_json(&reader.any_text()?),
+            traceparent::ATTRIBUTE => {
+                self.traceparent = traceparent::in_json(reader.skip()?);
+                Ok(())
+            }
             // An extension attribute; its value is of no concern here.
             _ => reader.skip().map(|_| ()),
         })?;
@@ -153,7 +162,7 @@ impl<'a> Envelope<'a> {
         self.kind.ok_or_else(|| absent("type"))?;
         let time = self.time.ok_or_else(|| absent("time"))?;
         let data = self.data.ok_or_else(|| missing("data"))?;
-        Ok(Event { id, source, time, data })
+        Ok(Event { id, source, time, traceparent: self.traceparent, data })
     }
 }
 

@@ -8,7 +8,7 @@ use bson::oid::ObjectId;
 use common::event::{
     Action, Activity, Context, Data, Event, EventType, HealthCheck, Invalid, Location, MAX_CPU_PERCENT,
     MAX_DURATION_MS, MAX_FEATURES, MAX_ID, MAX_LINE, MAX_MEMORY_MB, MAX_MESSAGE, MAX_SIZE_BYTES, MAX_SOURCE, MAX_WORD,
-    Message, Metadata, Performance, Timestamp, ToolUsage, Usage,
+    Message, Metadata, Performance, Timestamp, ToolUsage, Traceparent, Usage,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -189,13 +189,15 @@ fn health_check() -> impl Strategy<Value = Data<'static>> {
     })
 }
 
+fn traceparent() -> impl Strategy<Value = Traceparent> {
+    (1..u128::MAX, 1..u64::MAX, any::<u8>()).prop_map(|(trace_id, parent_id, flags)| {
+        format!("00-{trace_id:032x}-{parent_id:016x}-{flags:02x}").parse().unwrap()
+    })
+}
+
 /// Any event that keeps all rules.
 pub fn event() -> impl Strategy<Value = Event<'static>> {
     let data = prop_oneof![2 => tool_usage(), 1 => activity(), 1 => health_check()];
-    (text(MAX_ID), text(MAX_SOURCE), timestamp(), data).prop_map(|(id, source, time, data)| Event {
-        id,
-        source,
-        time,
-        data,
-    })
+    let fields = (text(MAX_ID), text(MAX_SOURCE), timestamp(), option::of(traceparent()), data);
+    fields.prop_map(|(id, source, time, traceparent, data)| Event { id, source, time, traceparent, data })
 }

@@ -1,5 +1,5 @@
 //! Real servers for developers, behind `./dev`: started and left running (`up`), stopped (`down`), looked at (`status`),
-//! or there for one command only (`with`).
+//! or there for one command only (`with`). What watches them (`up --monitoring`) is in a directory of its own.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,11 +10,14 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use comfy_table::{Table, presets};
+use e2e::servers::alertmanager::AlertmanagerOptions;
+use e2e::servers::monitoring::{Monitoring, MonitoringOptions};
 use e2e::servers::process::{recorded, stop_recorded};
 use e2e::servers::{Home, Kafka, KafkaOptions, Ownership, ReplicaSet, ReplicaSetOptions, repository};
 use e2e::topic;
+use futures::future::try_join_all;
 use mongodb::Client;
-use mongodb::options::ClientOptions;
+use mongodb::options::{ClientOptions, Tls};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::Child;
@@ -24,6 +27,11 @@ const MONGODB: &str = "DEVTOOLKIT__MONGODB__URI";
 const KAFKA: &str = "DEVTOOLKIT__KAFKA__BROKERS";
 /// After that a server that does not end is killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// Where the programs serve their metrics unless told otherwise.
+const INGEST: &str = "127.0.0.1:9464";
+const AGGREGATOR: &str = "127.0.0.1:9465";
+/// Nobody listens there: a developer looks at Alertmanager's own page.
+const NOBODY: &str = "http://127.0.0.1:9/";
 
 /// Real MongoDB and Kafka servers on this machine, for development and tests.
 #[derive(Parser)]
@@ -38,7 +46,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Start them unless they run, and print the exports that name them
-    Up,
+    Up {
+        /// Start Prometheus and Alertmanager too, which watch the programs on this machine
+        #[arg(long)]
+        monitoring: bool,
+    },
     /// Stop them
     Down {
         /// Remove their data and logs too
@@ -64,7 +76,7 @@ async fn main() -> ExitCode {
     let Arguments { run, command } = Arguments::parse();
     let run = run.unwrap_or_else(|| repository().join(".dev/run"));
     let done = match command {
-        Task::Up => up(&run).await,
+        Task::Up { monitoring } => up(&run, monitoring).await,
         Task::Down { wipe } => down(&run, wipe).await,
         Task::Status { json } => status(&run, json),
         Task::With { command } => with(&command).await,
@@ -90,15 +102,78 @@ impl Addresses {
     }
 }
 
-async fn up(run: &Path) -> anyhow::Result<ExitCode> {
+async fn up(run: &Path, monitored: bool) -> anyhow::Result<ExitCode> {
     let _lock = lock(run)?;
     // Both to their end: what could be started stays, to be found by the next `up`.
-    let (mongodb, kafka) = tokio::join!(mongodb_up(run), kafka_up(run));
-    Addresses { mongodb: mongodb?, kafka: kafka? }.print_exports()?;
+    let (mongodb, kafka) = tokio::join!(mongodb_up(run, monitored), kafka_up(run));
+    let addresses = Addresses { mongodb: mongodb?, kafka: kafka? };
+    if monitored {
+        monitoring_up(run, &addresses).await?;
+    }
+    addresses.print_exports()?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn mongodb_up(run: &Path) -> anyhow::Result<String> {
+async fn monitoring_up(run: &Path, addresses: &Addresses) -> anyhow::Result<()> {
+    let home = run.join("monitoring");
+    // Those of before watch what was there before.
+    stop_all(&home).await?;
+    eprintln!("Prometheus, Alertmanager and exporters start, logs in {}", home.display());
+    let options = MonitoringOptions {
+        mongodb_uri: addresses.mongodb.clone(),
+        ingest: vec![INGEST.to_owned()],
+        aggregator: vec![AGGREGATOR.to_owned()],
+        certificates: with_tls(addresses).await?,
+        alerts: AlertmanagerOptions { page_url: NOBODY.to_owned(), ticket_url: NOBODY.to_owned(), faster: 1 },
+    };
+    let started = Monitoring::start(&home, Ownership::Detached, &options).await;
+    if started.is_err() {
+        stop_all(&home).await?;
+    }
+    let Monitoring { prometheus, alertmanager, exporters, blackbox } = started?;
+    for server in [&prometheus.server, &alertmanager].into_iter().chain(&exporters).chain(&blackbox) {
+        note_address(&home.join(server.directory_name()), &server.url())?;
+    }
+    eprintln!("Prometheus:   {} (its alerts: {0}/alerts)", prometheus.server.url());
+    eprintln!("Alertmanager: {}", alertmanager.url());
+    eprintln!("watched: `ingest run` on {INGEST} and `aggregator serve` on {AGGREGATOR}, their defaults, and MongoDB");
+    Ok(())
+}
+
+/// The servers that the settings reach by TLS.
+async fn with_tls(addresses: &Addresses) -> anyhow::Result<Vec<String>> {
+    let mongodb = ClientOptions::parse(&addresses.mongodb).await.context("MongoDB's URI is not one")?;
+    let mut servers = Vec::new();
+    if mongodb.tls.is_some_and(|tls| matches!(tls, Tls::Enabled(_))) || is_set("DEVTOOLKIT__MONGODB__CA_FILE") {
+        servers.extend(mongodb.hosts.iter().map(ToString::to_string));
+    }
+    let protocol = std::env::var("DEVTOOLKIT__KAFKA__SECURITY_PROTOCOL").unwrap_or_default();
+    if protocol.ends_with("ssl") {
+        servers.extend(addresses.kafka.split(',').map(|broker| broker.trim().to_owned()));
+    }
+    Ok(servers)
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|value| !value.is_empty())
+}
+
+/// The directories of what watches.
+fn watching(home: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(home).into_iter().flatten().flatten();
+    let mut homes: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    homes.sort();
+    homes
+}
+
+/// Stops what watches; returns whether anything did.
+async fn stop_all(home: &Path) -> anyhow::Result<bool> {
+    let homes = watching(home);
+    let stopped = try_join_all(homes.iter().map(|home| stop_recorded(home, STOP_DEADLINE))).await?;
+    Ok(stopped.contains(&true))
+}
+
+async fn mongodb_up(run: &Path, monitored: bool) -> anyhow::Result<String> {
     let home = run.join("mongodb");
     let own = address(&home);
     if let Some(uri) = named_elsewhere(MONGODB, own.as_deref()) {
@@ -106,21 +181,31 @@ async fn mongodb_up(run: &Path) -> anyhow::Result<String> {
         reachable_mongodb(&uri).await?;
         return Ok(uri);
     }
-    if let (Some(uri), Some(pid)) = (own, recorded(&home.join("mongod-0"))) {
-        eprintln!("MongoDB already runs: {uri} (pid {pid})");
-        return Ok(uri);
-    }
     let process_home = home.join("mongod-0");
-    // One that an interrupted start left behind.
+    if let (Some(uri), Some(pid)) = (own, recorded(&process_home)) {
+        if is_monitored(pid) || !monitored {
+            eprintln!("MongoDB already runs: {uri} (pid {pid})");
+            return Ok(uri);
+        }
+        eprintln!("MongoDB runs without what its exporter needs, and is restarted");
+    }
+    // Also one that an interrupted start left behind.
     stop_recorded(&process_home, STOP_DEADLINE).await?;
     eprintln!("MongoDB starts, log {}", process_home.join("log").display());
-    let started = ReplicaSet::start_in(Home::lasting(&home)?, Ownership::Detached, shared_replica_set()).await;
+    let options = ReplicaSetOptions { monitored, ..shared_replica_set() };
+    let started = ReplicaSet::start_in(Home::lasting(&home)?, Ownership::Detached, options).await;
     if started.is_err() {
         stop_recorded(&process_home, STOP_DEADLINE).await?;
     }
     let set = started?;
     note_address(&home, &set.uri())?;
     Ok(set.uri())
+}
+
+/// Whether a mongod was started with [`ReplicaSetOptions::monitored`].
+fn is_monitored(mongod: Pid) -> bool {
+    let command_line = std::fs::read(format!("/proc/{mongod}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&command_line).contains("diagnosticDataCollectionEnabled=true")
 }
 
 async fn kafka_up(run: &Path) -> anyhow::Result<String> {
@@ -154,6 +239,9 @@ async fn down(run: &Path, wipe: bool) -> anyhow::Result<ExitCode> {
     for (name, stopped) in [("MongoDB", mongodb), ("Kafka", kafka)] {
         eprintln!("{name} {}", if stopped { "stopped" } else { "did not run" });
     }
+    if stop_all(&run.join("monitoring")).await? {
+        eprintln!("Prometheus, Alertmanager and exporters stopped");
+    }
     if wipe {
         std::fs::remove_dir_all(run).with_context(|| format!("cannot remove {}", run.display()))?;
         eprintln!("removed {}", run.display());
@@ -162,7 +250,11 @@ async fn down(run: &Path, wipe: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn status(run: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let servers = [("MongoDB", run.join("mongodb"), "mongod-0"), ("Kafka", run.join("kafka"), "")];
+    let mut servers =
+        vec![("MongoDB".to_owned(), run.join("mongodb"), "mongod-0"), ("Kafka".to_owned(), run.join("kafka"), "")];
+    for home in watching(&run.join("monitoring")) {
+        servers.push((home.file_name().unwrap_or_default().to_string_lossy().into_owned(), home, ""));
+    }
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_header(["server", "state", "address", "log"]);
     let mut report = Vec::new();
@@ -173,7 +265,7 @@ fn status(run: &Path, json: bool) -> anyhow::Result<ExitCode> {
         let log = process_home.join("log");
         report.push(serde_json::json!({ "server": name, "pid": pid, "address": address, "log": log }));
         table.add_row([
-            name.to_owned(),
+            name,
             pid.map_or_else(|| "stopped".to_owned(), |pid| format!("runs, pid {pid}")),
             address.unwrap_or_else(|| "-".to_owned()),
             log.display().to_string(),

@@ -1,13 +1,20 @@
 //! Real servers on this machine: each in a directory of its own, on free ports, with a log that error messages name.
 
+pub mod alertmanager;
+pub mod blackbox;
 mod home;
+mod http_server;
 mod kafka;
 mod mongod;
+pub mod mongodb_exporter;
+pub mod monitoring;
 mod ports;
 pub mod process;
+pub mod prometheus;
 mod readiness;
 
 pub use home::Home;
+pub use http_server::HttpServer;
 pub use kafka::{Kafka, KafkaOptions};
 pub use mongod::{Mongod, ReplicaSet, ReplicaSetOptions};
 pub use ports::free_port;
@@ -25,7 +32,7 @@ pub fn repository() -> PathBuf {
 ///
 /// # Errors
 /// When `file` is not there.
-fn installed(file: &str) -> anyhow::Result<PathBuf> {
+pub fn installed(file: &str) -> anyhow::Result<PathBuf> {
     let directory = match std::env::var_os("DEVTOOLKIT_SERVERS") {
         Some(directory) => PathBuf::from(directory),
         None => repository().join(".dev/servers"),

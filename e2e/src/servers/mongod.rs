@@ -30,6 +30,8 @@ pub struct ReplicaSetOptions {
     pub election_timeout: Duration,
     /// One priority for each member, for a set that prefers a primary; empty means that all are equal.
     pub priorities: Vec<f64>,
+    /// Whether a mongodb_exporter looks at it: it then keeps its diagnostic data, and a record of slow operations.
+    pub monitored: bool,
     /// Further arguments for each `mongod`, such as those for TLS or a key file.
     pub extra_args: Vec<String>,
     /// Further options of the connection string (`tls=true&tlsCAFile=…`), for `uri()` and for the readiness check.
@@ -44,6 +46,7 @@ impl Default for ReplicaSetOptions {
             oplog_mb: 1_024,
             election_timeout: Duration::from_secs(2),
             priorities: Vec::new(),
+            monitored: false,
             extra_args: Vec::new(),
             uri_options: String::new(),
         }
@@ -204,8 +207,9 @@ impl Mongod {
             .args(["--oplogSize", &self.options.oplog_mb.to_string()])
             // What a killed program had begun holds its locks for this long, by default a minute.
             .args(["--setParameter", "transactionLifetimeLimitSeconds=10"])
-            // The flight recorder costs CPU and disk, and nobody reads it here.
-            .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
+            // The flight recorder costs CPU and disk, and only the exporter reads it here.
+            .args(["--setParameter", &format!("diagnosticDataCollectionEnabled={}", self.options.monitored)])
+            .args(["--profile", if self.options.monitored { "1" } else { "0" }, "--slowms", "200"])
             .args(&self.options.extra_args);
         let process = Process::start("mongod", command, &self.log(), None, self.ownership)?;
         if self.ownership == Ownership::Detached {

@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use common::day::Day;
 use common::demo::{DEFAULT_TOOLS, DEFAULT_USERS};
-use common::event::{Event, Timestamp};
+use common::event::{Event, Timestamp, Traceparent};
 use common::program::WrongUsage;
 use common::settings::Settings;
 use indicatif::ProgressBar;
@@ -55,6 +55,9 @@ pub struct Options {
     /// Send events of this moment, at --rate (10 a second unless told otherwise), until stopped or N are sent
     #[arg(long)]
     live: bool,
+    /// Give every event this W3C trace context, as OpenTelemetry has it; ingest's log names it where it names an event
+    #[arg(long, value_name = "00-TRACE-PARENT-FLAGS")]
+    traceparent: Option<Traceparent>,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -89,8 +92,10 @@ impl Options {
     }
 
     /// The events of finished days.
-    fn generator(&self) -> Generator {
-        Generator::new(&self.to_generate(self.events.unwrap_or_default()))
+    fn finished(&self) -> impl Iterator<Item = Event<'static>> {
+        let traceparent = self.traceparent;
+        let events = Generator::new(&self.to_generate(self.events.unwrap_or_default()));
+        events.map(move |event| Event { traceparent, ..event })
     }
 
     /// Events that happen from now on, day after day.
@@ -100,7 +105,8 @@ impl Options {
         let start = Timestamp::from_millis(now.millis() - LIVE_LEAD.as_millis() as i64);
         let days = (0..).map(move |day| Timestamp::from_millis(start.millis() + day * 24 * 60 * 60 * 1_000));
         let events = days.flat_map(move |start| Generator::from_instant(&a_day, start));
-        events.skip_while(move |event| event.time < now)
+        let traceparent = self.traceparent;
+        events.skip_while(move |event| event.time < now).map(move |event| Event { traceparent, ..event })
     }
 }
 
@@ -119,7 +125,7 @@ fn write(options: &Options, output: &Path, shutdown: &CancellationToken) -> anyh
     let (bar, start) = (progress::events(options.events), Instant::now());
     let mut written = 0;
     let mut write_all = || {
-        for event in options.generator().take_while(|_| !shutdown.is_cancelled()) {
+        for event in options.finished().take_while(|_| !shutdown.is_cancelled()) {
             file.write_all(event.to_json().as_bytes())?;
             file.write_all(b"\n")?;
             written += 1;
@@ -152,7 +158,7 @@ fn send(settings: &Settings, options: &Options, shutdown: &CancellationToken) ->
         });
     } else {
         let rate = options.rate.map(|rate| f64::from(rate.get()));
-        send_each(&emitter, options.generator(), &bar, shutdown, |_, sent| {
+        send_each(&emitter, options.finished(), &bar, shutdown, |_, sent| {
             let due = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(sent as f64 / rate));
             due.saturating_sub(start.elapsed())
         });

@@ -1,0 +1,173 @@
+//! Every shipped alert: it fires, clears and is not taken in by a blip (promtool), is in the runbook, and asks only for
+//! metrics that exist. `alerts_fire.rs` makes them fire on real servers.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use e2e::servers::repository;
+use regex::Regex;
+use serde::Deserialize;
+use serde_yaml_ng::Value;
+
+#[derive(Deserialize)]
+struct RuleFile {
+    groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    rules: Vec<Alert>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Alert {
+    alert: String,
+    expr: String,
+    /// There is none without: a single scrape is no symptom.
+    #[serde(rename = "for")]
+    _lasts: String,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct TestFile {
+    tests: Vec<Test>,
+}
+
+#[derive(Deserialize)]
+struct Test {
+    alert_rule_test: Vec<Moment>,
+}
+
+#[derive(Deserialize)]
+struct Moment {
+    alertname: String,
+    exp_alerts: Vec<Value>,
+}
+
+fn config() -> PathBuf {
+    repository().join("config")
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn alerts() -> Vec<Alert> {
+    let read = |path: PathBuf| serde_yaml_ng::from_str::<RuleFile>(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let files = files(&config().join("prometheus/alerts")).into_iter().map(read);
+    files.flat_map(|file| file.groups).flat_map(|group| group.rules).collect()
+}
+
+/// The program's output, when it ends with success.
+fn run(program: impl AsRef<Path>, arguments: &[&str]) -> String {
+    let output = Command::new(program.as_ref()).args(arguments).current_dir(config()).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+fn amtool(arguments: &[&str]) -> String {
+    let servers =
+        std::env::var_os("DEVTOOLKIT_SERVERS").map_or_else(|| repository().join(".dev/servers"), PathBuf::from);
+    run(servers.join("monitoring/amtool"), arguments)
+}
+
+#[test]
+fn every_alert_fires_clears_and_ignores_a_blip() {
+    run("promtool", &["check", "config", "prometheus/prometheus.yml"]);
+    let tests = files(&config().join("prometheus/tests"));
+    let mut moments: BTreeMap<String, Vec<Vec<bool>>> = BTreeMap::new();
+    for file in &tests {
+        run("promtool", &["test", "rules", file.to_str().unwrap()]);
+        let file: TestFile = serde_yaml_ng::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        for Test { alert_rule_test } in file.tests {
+            let name = alert_rule_test[0].alertname.clone();
+            let check = |moment: &Moment| {
+                assert_eq!(moment.alertname, name, "one alert in each test");
+                !moment.exp_alerts.is_empty()
+            };
+            let fires = alert_rule_test.iter().map(check).collect();
+            moments.entry(name).or_default().push(fires);
+        }
+    }
+    for Alert { alert, .. } in alerts() {
+        let tests = moments.remove(&alert).unwrap_or_default();
+        let fires_and_clears = tests.iter().any(|fires| fires.windows(2).any(|pair| pair == [true, false]));
+        assert!(fires_and_clears, "{alert}: no test in config/prometheus/tests shows it firing and then cleared");
+        // A test in which it does not fire, or one that goes on after it has cleared.
+        let blip = tests.iter().any(|fires| !fires.contains(&true) || fires.ends_with(&[false, false]));
+        assert!(blip, "{alert}: no test shows that a blip does not make it fire");
+    }
+    assert!(moments.is_empty(), "tests of alerts that are not there: {:?}", moments.keys());
+}
+
+/// The heading's anchor, as everything makes it that shows Markdown.
+fn runbook_anchors() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(repository().join("docs/OPERATIONS.md")).unwrap();
+    let headings = text.lines().filter_map(|line| line.strip_prefix("### "));
+    headings.map(str::to_lowercase).collect()
+}
+
+#[test]
+fn every_alert_says_what_it_is_and_where_to_read_on() {
+    let mut anchors = runbook_anchors();
+    for Alert { alert, labels, annotations, .. } in alerts() {
+        assert!(["page", "ticket"].contains(&labels["severity"].as_str()), "{alert}: {labels:?}");
+        assert_eq!(labels.len(), 1, "{alert}: {labels:?}");
+        let anchor = alert.to_lowercase();
+        assert_eq!(annotations["runbook_url"], format!("docs/OPERATIONS.md#{anchor}"), "{alert}");
+        assert!(anchors.remove(&anchor), "{alert}: docs/OPERATIONS.md has no entry ### {alert}");
+        assert!(annotations["summary"].ends_with('.') && annotations.len() == 2, "{alert}: {annotations:?}");
+    }
+    assert!(anchors.is_empty(), "entries of the runbook without an alert: {anchors:?}");
+}
+
+#[test]
+fn every_metric_of_an_alert_is_declared_or_kept() {
+    let declared = std::fs::read_to_string(repository().join("docs/METRICS.md")).unwrap();
+    let prometheus = std::fs::read_to_string(config().join("prometheus/prometheus.yml")).unwrap();
+    let prometheus: Value = serde_yaml_ng::from_str(&prometheus).unwrap();
+    let jobs = prometheus["scrape_configs"].as_sequence().unwrap();
+    let mongodb = jobs.iter().find(|job| job["job_name"] == "mongodb").unwrap();
+    let kept = mongodb["metric_relabel_configs"][0]["regex"].as_str().unwrap();
+    let kept = Regex::new(&format!("^(?:{kept})$")).unwrap();
+    let metric = Regex::new(r"\b(devtoolkit|mongodb)_\w+").unwrap();
+    for Alert { alert, expr, .. } in alerts() {
+        for name in metric.find_iter(&expr).map(|found| found.as_str()) {
+            if name.starts_with("mongodb_") {
+                assert!(kept.is_match(name), "{alert}: {name} is dropped by prometheus.yml");
+            } else {
+                let name = name.strip_suffix("_bucket").unwrap_or(name);
+                assert!(declared.contains(&format!("`{name}`")), "{alert}: {name} is not in docs/METRICS.md");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_hears_of_an_alert_goes_by_its_severity() {
+    let file = "alertmanager/alertmanager.yml";
+    amtool(&["check-config", file]);
+    let known: BTreeSet<String> = alerts().into_iter().map(|alert| alert.alert).collect();
+    for Alert { alert, labels, .. } in alerts() {
+        let severity = &labels["severity"];
+        let route = format!("--config.file={file}");
+        let labels = [format!("alertname={alert}"), format!("severity={severity}")];
+        let receiver = amtool(&["config", "routes", "test", &route, &labels[0], &labels[1]]);
+        assert_eq!(receiver.trim(), severity, "{alert}");
+    }
+    let text = std::fs::read_to_string(config().join(file)).unwrap();
+    let quoted = Regex::new(r#"alertname=~?"([^"]+)""#).unwrap();
+    for (_, [names]) in quoted.captures_iter(&text).map(|found| found.extract()) {
+        for name in names.split('|') {
+            assert!(known.contains(name), "{file} names {name}, which is no alert");
+        }
+    }
+}
