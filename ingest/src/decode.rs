@@ -19,6 +19,15 @@ use crate::presence::Presence;
 use crate::throttle::{Rates, Throttle};
 use crate::tools::ToolSeries;
 
+/// A message in the terms of its sender.
+pub fn as_sent<'a>(
+    message: &'a BorrowedMessage<'_>,
+) -> event::Message<'a, impl Iterator<Item = (&'a str, Option<&'a [u8]>)>> {
+    let headers =
+        message.headers().into_iter().flat_map(|headers| headers.iter().map(|header| (header.key, header.value)));
+    event::Message { value: message.payload(), headers }
+}
+
 /// Decides about every message, and counts what the live dashboards show.
 pub struct Decoder {
     settings: settings::Ingest,
@@ -91,9 +100,7 @@ impl Decoder {
     }
 
     fn decode<'a>(&self, message: &'a BorrowedMessage<'_>) -> Result<Event<'a>, Box<Invalid>> {
-        let headers =
-            message.headers().into_iter().flat_map(|headers| headers.iter().map(|header| (header.key, header.value)));
-        let event = event::Message { value: message.payload(), headers }.decode()?;
+        let event = as_sent(message).decode()?;
         Accepted::at(self.now, self.settings.max_age, self.settings.max_future).check(&event)?;
         if event.time.millis() < self.sealed_until {
             self.check_sealed(&event)?;
