@@ -11,6 +11,7 @@ use common::documents::system_analytics::SystemAnalytics;
 use common::mongo;
 use common::telemetry::{Part, Readiness};
 use mongodb::Database;
+use tokio::time::Instant;
 
 use crate::lookup;
 use crate::metrics::{self, DailyNumbers};
@@ -49,9 +50,9 @@ impl Observer {
         Self { database, readiness, daily: DailyNumbers::default() }
     }
 
-    /// Looks from time to time, without end.
+    /// Looks from time to time, without end; the first time in a while.
     pub async fn follow(mut self) {
-        let mut ticks = tokio::time::interval(INTERVAL);
+        let mut ticks = tokio::time::interval_at(Instant::now() + INTERVAL, INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use tokio::runtime::Builder;
 
-use crate::mongo;
 use crate::settings::{Settings, SettingsError};
+use crate::{mongo, telemetry};
 
 /// Options that every program takes.
 #[derive(Debug, clap::Args)]
@@ -49,6 +49,7 @@ pub fn run_on(mut runtime: Builder, program: impl Future<Output = anyhow::Result
     let result = runtime.block_on(program);
     // Blocking calls still under way (a driver's name look-up) must not hold up the exit.
     runtime.shutdown_background();
+    telemetry::end_logging();
     let Err(error) = result else { return ExitCode::SUCCESS };
     eprintln!("error: {}", mongo::in_words(&error));
     let wrong_usage = error.chain().any(|cause| cause.is::<SettingsError>() || cause.is::<WrongUsage>());

@@ -50,6 +50,11 @@ pub fn init_logging(settings: &Telemetry) -> Result<(), SettingsError> {
     Ok(())
 }
 
+/// What a program does at its end: the log tells how many lines it left out.
+pub fn end_logging() {
+    repeats::REPEATS.tell_all();
+}
+
 /// Serves `/metrics`, `/healthz/live` and `/healthz/ready` until `shutdown`, and returns the address in use.
 /// `default_port` is used when `telemetry.listen` is empty.
 ///

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use common::event::{self, Reason, Traceparent};
+use common::event::{Reason, Traceparent};
 use common::{kafka, settings};
 use rdkafka::Message;
 use rdkafka::error::KafkaError;
@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use tracing::field::display;
 
 use crate::batch::Origin;
-use crate::metrics;
+use crate::{decode, metrics};
 
 /// Where in ingest a message was refused: `__connect.errors.stage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct DeadLetter {
     /// Why it was refused.
     pub reason: Reason,
     stage: Stage,
+    /// The trace that the message says it belongs to.
+    traceparent: Option<Traceparent>,
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
     headers: OwnedHeaders,
@@ -67,6 +69,7 @@ impl DeadLetter {
             origin,
             reason,
             stage,
+            traceparent: decode::as_sent(message).traceparent(),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers,
@@ -78,12 +81,6 @@ impl DeadLetter {
     pub fn bytes(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         length(&self.key) + length(&self.value) + 512
-    }
-
-    /// The trace that the message says it belongs to.
-    fn traceparent(&self) -> Option<Traceparent> {
-        let headers = self.headers.iter().map(|header| (header.key, header.value));
-        event::Message { value: self.value.as_deref(), headers }.traceparent()
     }
 
     fn record<'a>(&'a self, topic: &'a str) -> FutureRecord<'a, [u8], [u8]> {
@@ -144,7 +141,7 @@ impl DeadLetters {
             tokio::time::sleep(delays.next().unwrap_or(MAX_RETRY_DELAY)).await;
         }
         let (reason, stage) = (letter.reason.as_str(), letter.stage.as_str());
-        let trace_id = letter.traceparent().map(|traceparent| display(traceparent.trace_id()));
+        let trace_id = letter.traceparent.map(|traceparent| display(traceparent.trace_id()));
         tracing::info!(partition, offset, stage, reason, trace_id, "refused, and kept as a dead letter");
     }
 

@@ -19,6 +19,14 @@ use crate::presence::Presence;
 use crate::throttle::{Rates, Throttle};
 use crate::tools::ToolSeries;
 
+/// A message in the terms of its sender. A header whose name is no text is no attribute of an event.
+pub fn as_sent<'a>(
+    message: &'a impl Message<Headers = BorrowedHeaders>,
+) -> event::Message<'a, impl Iterator<Item = (&'a str, Option<&'a [u8]>)>> {
+    let headers = kafka::headers(message).filter_map(|(name, value)| Some((str::from_utf8(name).ok()?, value)));
+    event::Message { value: message.payload(), headers }
+}
+
 /// Decides about every message, and counts what the live dashboards show.
 pub struct Decoder {
     settings: settings::Ingest,
@@ -96,9 +104,7 @@ impl Decoder {
     }
 
     fn decode<'a>(&self, message: &'a impl Message<Headers = BorrowedHeaders>) -> Result<Event<'a>, Box<Invalid>> {
-        // A name that is no text is no attribute of an event.
-        let headers = kafka::headers(message).filter_map(|(name, value)| Some((str::from_utf8(name).ok()?, value)));
-        let event = event::Message { value: message.payload(), headers }.decode()?;
+        let event = as_sent(message).decode()?;
         Accepted::at(self.now, self.settings.max_age, self.settings.max_future).check(&event)?;
         if event.time.millis() < self.sealed_until {
             self.check_sealed(&event)?;

@@ -25,7 +25,7 @@ const ABOUT: [&str; 5] = ["collection", "day", "key", "part", "reason"];
 /// What this process has written and left out.
 pub static REPEATS: LazyLock<Repeats> = LazyLock::new(Repeats::default);
 
-/// What was written and left out of each kind of late.
+/// What was written and what left out lately, of each kind.
 #[derive(Debug, Default)]
 pub struct Repeats(Mutex<HashMap<Kind, Lines>>);
 
@@ -60,7 +60,16 @@ struct LeftOut {
 impl Repeats {
     /// Tells how many lines were left out, of each kind that was not told of for a while.
     pub fn tell(&self) {
-        for LeftOut { is_trouble, like, lines } in self.take_left_out(Instant::now()) {
+        self.tell_after(WINDOW);
+    }
+
+    /// The same before the end: of each kind.
+    pub fn tell_all(&self) {
+        self.tell_after(Duration::ZERO);
+    }
+
+    fn tell_after(&self, silence: Duration) {
+        for LeftOut { is_trouble, like, lines } in self.take_left_out(Instant::now(), silence) {
             if is_trouble {
                 tracing::warn!(left_out = lines, like, "the same again and again");
             } else {
@@ -69,11 +78,11 @@ impl Repeats {
         }
     }
 
-    fn take_left_out(&self, now: Instant) -> Vec<LeftOut> {
+    fn take_left_out(&self, now: Instant, silence: Duration) -> Vec<LeftOut> {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = Vec::new();
         for (Kind { about, .. }, lines) in kinds.iter_mut() {
-            if lines.left_out > 0 && now.duration_since(lines.told) >= WINDOW {
+            if lines.left_out > 0 && now.duration_since(lines.told) >= silence {
                 lines.told = now;
                 let like = format!("{}{about}", lines.message);
                 taken.push(LeftOut { is_trouble: lines.is_trouble, like, lines: std::mem::take(&mut lines.left_out) });
@@ -178,19 +187,19 @@ mod tests {
             (0..50).for_each(|_| tracing::debug!("asked for"));
             assert_eq!(written(), 50);
 
-            assert_eq!(REPEATS.take_left_out(Instant::now()), [], "not yet");
+            assert_eq!(REPEATS.take_left_out(Instant::now(), WINDOW), [], "not yet");
             pass_a_window(&REPEATS);
             trouble("a");
             trouble("a");
             assert_eq!(written(), 1);
-            let mut told = REPEATS.take_left_out(Instant::now());
+            let mut told = REPEATS.take_left_out(Instant::now(), WINDOW);
             told.sort_by_key(|told| told.lines);
             let left_out = |is_trouble, like: &str, lines| LeftOut { is_trouble, like: like.to_owned(), lines };
             assert_eq!(told, [left_out(true, "no answer collection=\"a\"", 5), left_out(false, "news", 30)]);
             REPEATS.tell();
             assert_eq!(written(), 0, "nothing more was left out");
             pass_a_window(&REPEATS);
-            assert_eq!(REPEATS.take_left_out(Instant::now()), []);
+            assert_eq!(REPEATS.take_left_out(Instant::now(), WINDOW), []);
             assert!(REPEATS.0.lock().unwrap().is_empty(), "what is over is forgotten");
         });
     }
