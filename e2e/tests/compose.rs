@@ -257,7 +257,9 @@ async fn its_services_count_events_with_their_own_secrets_and_rights_alone() {
     local.until_healthy("ingest-2").await;
     let events = root.database("devtoolkit");
     eventually(PATIENCE, "all events", async || (stored(&events).await == EVENTS).then_some(())).await;
-    on_demand(&local, "admin", "dead-letters list").await;
+    for question in ["dead-letters list", "slow-queries", "storage", "suspicious"] {
+        on_demand(&local, "admin", question).await;
+    }
 
     let aggregator = local.with_own_address("aggregator", local.command("aggregator"));
     let _aggregator = local.start("aggregator", aggregator);
