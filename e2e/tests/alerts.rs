@@ -1,6 +1,9 @@
-//! Every shipped alert: it fires, clears and is not taken in by a blip (promtool), is in the runbook, and asks only for
-//! metrics that exist. `alerts_fire.rs` makes them fire on real servers.
+//! Every shipped alert: it fires, clears is not taken in by a blip (promtool), and is in the runbook. `alerts_fire.rs`
+//! makes them fire on real servers; `dashboards.rs` and `expressions.rs` look at what they ask for.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+#[path = "alerts/rules.rs"]
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,30 +11,9 @@ use std::process::Command;
 
 use e2e::servers::repository;
 use regex::Regex;
+use rules::{Alert, alerts, files};
 use serde::Deserialize;
 use serde_yaml_ng::Value;
-
-#[derive(Deserialize)]
-struct RuleFile {
-    groups: Vec<Group>,
-}
-
-#[derive(Deserialize)]
-struct Group {
-    rules: Vec<Alert>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Alert {
-    alert: String,
-    expr: String,
-    /// There is none without: a single scrape is no symptom.
-    #[serde(rename = "for")]
-    _lasts: String,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
-}
 
 #[derive(Deserialize)]
 struct TestFile {
@@ -51,18 +33,6 @@ struct Moment {
 
 fn config() -> PathBuf {
     repository().join("config")
-}
-
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files
-}
-
-fn alerts() -> Vec<Alert> {
-    let read = |path: PathBuf| serde_yaml_ng::from_str::<RuleFile>(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let files = files(&config().join("prometheus/alerts")).into_iter().map(read);
-    files.flat_map(|file| file.groups).flat_map(|group| group.rules).collect()
 }
 
 /// The program's output, when it ends with success.
@@ -127,28 +97,6 @@ fn every_alert_says_what_it_is_and_where_to_read_on() {
         assert!(annotations["summary"].ends_with('.') && annotations.len() == 2, "{alert}: {annotations:?}");
     }
     assert!(anchors.is_empty(), "entries of the runbook without an alert: {anchors:?}");
-}
-
-#[test]
-fn every_metric_of_an_alert_is_declared_or_kept() {
-    let declared = std::fs::read_to_string(repository().join("docs/METRICS.md")).unwrap();
-    let prometheus = std::fs::read_to_string(config().join("prometheus/prometheus.yml")).unwrap();
-    let prometheus: Value = serde_yaml_ng::from_str(&prometheus).unwrap();
-    let jobs = prometheus["scrape_configs"].as_sequence().unwrap();
-    let mongodb = jobs.iter().find(|job| job["job_name"] == "mongodb").unwrap();
-    let kept = mongodb["metric_relabel_configs"][0]["regex"].as_str().unwrap();
-    let kept = Regex::new(&format!("^(?:{kept})$")).unwrap();
-    let metric = Regex::new(r"\b(devtoolkit|mongodb)_\w+").unwrap();
-    for Alert { alert, expr, .. } in alerts() {
-        for name in metric.find_iter(&expr).map(|found| found.as_str()) {
-            if name.starts_with("mongodb_") {
-                assert!(kept.is_match(name), "{alert}: {name} is dropped by prometheus.yml");
-            } else {
-                let name = name.strip_suffix("_bucket").unwrap_or(name);
-                assert!(declared.contains(&format!("`{name}`")), "{alert}: {name} is not in docs/METRICS.md");
-            }
-        }
-    }
 }
 
 #[test]

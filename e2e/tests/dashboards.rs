@@ -1,12 +1,13 @@
-//! The dashboards of config/grafana, held to what an operator needs of them and to what the rest of the repository says.
+//! The dashboards of config/grafana, held to what an operator needs of them and to what the rest of the repository says; and
+//! what they and the alerts ask for, held to what the programs declare and Prometheus keeps.
 #![allow(clippy::panic, clippy::unwrap_used, missing_docs, reason = "tests and their helpers")]
 
-#[path = "dashboards/alerts.rs"]
-mod alerts;
 #[path = "dashboards/grafana.rs"]
 mod grafana;
 #[path = "dashboards/promql.rs"]
 mod promql;
+#[path = "alerts/rules.rs"]
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,7 @@ use grafana::{Dashboard, DataSource, Panel, dashboards};
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::VectorSelector;
 use regex::Regex;
+use rules::Alert;
 use serde_json::Value;
 
 /// Grafana shows an unknown unit as a suffix, silently.
@@ -45,14 +47,20 @@ fn declared() -> BTreeMap<String, Metric> {
     declared
 }
 
-/// Every selector of the dashboards, and where it is.
-fn selectors() -> Vec<(String, VectorSelector)> {
-    let queries = dashboards().into_values().flat_map(|dashboard| dashboard.queries("1h", "1m"));
-    let selectors = queries.flat_map(|query| {
-        let selectors = promql::selectors(&query.expr).into_iter();
-        selectors.map(move |selector| (query.place.clone(), selector))
-    });
+/// The selectors of expressions, and where each is.
+fn selectors(expressions: impl Iterator<Item = (String, String)>) -> Vec<(String, VectorSelector)> {
+    let selectors = expressions
+        .flat_map(|(place, expr)| promql::selectors(&expr).into_iter().map(move |selector| (place.clone(), selector)));
     selectors.collect()
+}
+
+fn of_dashboards() -> Vec<(String, VectorSelector)> {
+    let queries = dashboards().into_values().flat_map(|dashboard| dashboard.queries("1h", "1m"));
+    selectors(queries.map(|query| (query.place, query.expr)))
+}
+
+fn of_alerts() -> Vec<(String, VectorSelector)> {
+    selectors(rules::alerts().into_iter().map(|rule| (format!("alert {}", rule.alert), rule.expr)))
 }
 
 /// Whether `metric` can have a series that `matcher` takes.
@@ -188,7 +196,7 @@ fn every_alert_is_explained_from_a_panel() {
         .flat_map(|panel| panel.links)
         .map(|link| link.url)
         .collect();
-    for alert in alerts::alerts().keys() {
+    for Alert { alert, .. } in rules::alerts() {
         assert!(links.contains(&format!("${{operations}}#{}", alert.to_lowercase())), "no panel links to {alert}");
     }
 }
@@ -228,7 +236,7 @@ fn every_expression_is_one() {
 #[test]
 fn what_the_programs_do_not_declare_is_not_asked_for() {
     let declared = declared();
-    for (place, selector) in selectors() {
+    for (place, selector) in of_dashboards().into_iter().chain(of_alerts()) {
         let name = selector.name.clone().unwrap_or_default();
         if !name.starts_with("devtoolkit_") {
             continue;
@@ -242,7 +250,7 @@ fn what_the_programs_do_not_declare_is_not_asked_for() {
 
 #[test]
 fn what_the_programs_declare_is_shown() {
-    let shown: BTreeSet<_> = selectors().into_iter().filter_map(|(_, selector)| selector.name).collect();
+    let shown: BTreeSet<_> = of_dashboards().into_iter().filter_map(|(_, selector)| selector.name).collect();
     let shown: BTreeSet<_> =
         declared().into_iter().filter(|(series, _)| shown.contains(series)).map(|(_, metric)| metric.name).collect();
     let ours: BTreeSet<_> =
@@ -259,10 +267,7 @@ fn what_prometheus_does_not_keep_of_mongodb_is_not_asked_for() {
     let relabelings = mongodb["metric_relabel_configs"].as_array().unwrap();
     let keep = relabelings.iter().find(|relabeling| relabeling["action"] == "keep").unwrap();
     let keep = Regex::new(&format!("^(?:{})$", keep["regex"].as_str().unwrap())).unwrap();
-    let of_alerts = alerts::alerts().into_iter().flat_map(|(name, expr)| {
-        promql::selectors(&expr).into_iter().map(move |selector| (format!("alert {name}"), selector))
-    });
-    for (place, selector) in selectors().into_iter().chain(of_alerts) {
+    for (place, selector) in of_dashboards().into_iter().chain(of_alerts()) {
         let name = selector.name.unwrap_or_default();
         assert!(!name.starts_with("mongodb_") || keep.is_match(&name), "{place}: {name} is not kept");
     }

@@ -2,14 +2,13 @@
 //! two workers and an aggregator under load, with dead letters, replays, late events and failed logins.
 #![allow(clippy::panic, clippy::unwrap_used, missing_docs, reason = "tests and their helpers")]
 
-#[path = "dashboards/alerts.rs"]
-mod alerts;
 #[path = "dashboards/grafana.rs"]
 mod grafana;
 #[path = "dashboards/promql.rs"]
 mod promql;
+#[path = "alerts/rules.rs"]
+mod rules;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,7 @@ use e2e::servers::prometheus::Prometheus;
 use e2e::servers::{Home, Kafka, KafkaOptions, Ownership, ReplicaSet, ReplicaSetOptions, free_port};
 use e2e::topic::Message;
 use e2e::world::{Running, World};
+use rules::Alert;
 use serde_json::json;
 
 /// What has no answer while all is well, and why.
@@ -152,10 +152,10 @@ fn of_dashboards() -> Vec<Question> {
 }
 
 /// What the alerts look at. While all is well the comparison has no answer, but what is compared has one.
-fn of_alerts(alerts: &BTreeMap<String, String>) -> Vec<Question> {
-    let selectors = alerts.iter().flat_map(|(name, expr)| {
-        let selectors = promql::selectors(expr).into_iter();
-        selectors.map(move |selector| (format!("alert {name}"), selector.to_string()))
+fn of_alerts(alerts: &[Alert]) -> Vec<Question> {
+    let selectors = alerts.iter().flat_map(|rule| {
+        let selectors = promql::selectors(&rule.expr).into_iter();
+        selectors.map(|selector| (format!("alert {}", rule.alert), selector.to_string()))
     });
     selectors.map(|(place, expr)| Question { place, expr, labels: Vec::new() }).collect()
 }
@@ -185,7 +185,7 @@ async fn unanswered(prometheus: &Prometheus, questions: &[Question]) -> Vec<Stri
 
 #[tokio::test]
 async fn every_expression_of_every_panel_and_every_alert_has_an_answer() {
-    let alerts = alerts::alerts();
+    let alerts = rules::alerts();
     let mut questions = of_dashboards();
     questions.extend(of_alerts(&alerts));
     for (expr, reason) in RIGHTLY_EMPTY {
@@ -210,7 +210,7 @@ async fn every_expression_of_every_panel_and_every_alert_has_an_answer() {
     })
     .await;
     assert!(unanswered.is_empty(), "after {PATIENCE:?} still no\n{}", unanswered.join("\n"));
-    for (name, expr) in &alerts {
-        prometheus.query(expr).await.unwrap_or_else(|error| panic!("alert {name}: {error:#}"));
+    for Alert { alert, expr, .. } in &alerts {
+        prometheus.query(expr).await.unwrap_or_else(|error| panic!("alert {alert}: {error:#}"));
     }
 }
