@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Batch, Limits};
 use crate::decode::Decoder;
+use crate::lag::Lag;
 use crate::late::{self, DayNumber};
 use crate::messages::{AT_ONCE, Messages};
 use crate::metrics;
@@ -70,7 +71,7 @@ pub fn subscribe(settings: &Settings, until: Until, readiness: &Readiness) -> an
         // more.
         .set("queued.max.messages.kbytes", "2048")
         .set("fetch.message.max.bytes", "524288")
-        .create_with_context(Context::new(readiness.clone()))?;
+        .create_with_context(Context::new(settings.kafka.topic.clone(), readiness.clone()))?;
     kafka::partition_count(&settings.kafka, &consumer, &settings.kafka.topic)?;
     kafka::partition_count(&settings.kafka, &consumer, &settings.kafka.dead_letter_topic())?;
     readiness.set(Part::Kafka, Ok(()));
@@ -111,6 +112,7 @@ pub fn run(
         parts,
         limits: Limits::from(&settings.ingest),
         tracker: OffsetTracker::default(),
+        lag: Lag::default(),
         open: Batch::default(),
         spare: Vec::new(),
         tell,
@@ -151,6 +153,7 @@ struct Worker<'a> {
     parts: Parts,
     limits: Limits,
     tracker: OffsetTracker,
+    lag: Lag,
     open: Batch,
     /// Emptied batches, whose memory serves again.
     spare: Vec<Batch>,
@@ -403,6 +406,7 @@ impl Worker<'_> {
             let Ok((low, high)) = self.consumer.fetch_watermarks(topic, partition, BROKER_ANSWER) else {
                 // Then its end is not known, and librdkafka finds its start.
                 self.targets.insert(partition, i64::MAX);
+                self.lag.assigned(partition, None, None);
                 continue;
             };
             let known = committed.as_ref().ok().and_then(|committed| committed.find_partition(topic, partition));
@@ -417,6 +421,7 @@ impl Worker<'_> {
                 }
                 _ => low,
             };
+            self.lag.assigned(partition, Some(first), Some(high));
             if first < high {
                 self.targets.insert(partition, high);
             }
@@ -441,6 +446,7 @@ impl Worker<'_> {
         give_back(&self.consumer, partitions)?;
         for partition in &numbers {
             self.targets.remove(partition);
+            self.lag.revoked(*partition);
             self.parts.decoder.forget_partition(*partition);
         }
         self.tracker.revoke(numbers);
@@ -481,7 +487,8 @@ impl Worker<'_> {
         self.tidied = Some(Instant::now());
         self.parts.decoder.tidy();
         self.parts.decoder.set_rates(*self.parts.rates.borrow_and_update());
-        if self.tracker.in_flight() == 0 && self.consumer.context().lag() == 0 {
+        self.lag.note_ends(&self.consumer.context().ends());
+        if self.lag.show() == 0 && self.tracker.in_flight() == 0 {
             self.progress_at = Instant::now();
         }
         metrics::without_progress(self.progress_at.elapsed());
@@ -504,7 +511,10 @@ impl Worker<'_> {
             }
         }
         match self.consumer.commit(&list, mode) {
-            Ok(()) => self.tracker.committed(&offsets),
+            Ok(()) => {
+                self.tracker.committed(&offsets);
+                self.lag.committed(&offsets);
+            }
             Err(error) => {
                 tracing::warn!(%error, "a commit failed; what it covers may be read, and absorbed, again");
                 metrics::commit_failed();

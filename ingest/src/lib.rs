@@ -4,14 +4,15 @@
 //! [`batch`], or into a dead letter; the full batch goes to [`writer`], which inserts it and, through [`dead_letter`],
 //! hands over what was refused; when both are acknowledged, [`offsets`] says how far the topic may be committed.
 //!
-//! Beside the path, [`late`] marks the days of late events dirty before their offsets are committed; [`throttle`] bounds
-//! rates ([`live_settings`] changes them while the worker runs), and [`presence`] and [`tools`] count what the live
-//! dashboards show.
+//! Beside the path, [`lag`] says how many messages wait; [`late`] marks the days of late events dirty before their offsets are
+//! committed; [`throttle`] bounds rates ([`live_settings`] changes them while the worker runs), and [`presence`] and
+//! [`tools`] count what the live dashboards show.
 
 pub mod batch;
 pub mod consumer;
 pub mod dead_letter;
 pub mod decode;
+pub mod lag;
 pub mod late;
 pub mod live_settings;
 pub mod messages;

@@ -8,11 +8,11 @@ use common::documents::activity_log::Action;
 use common::event::{Data, Event, EventType, Reason};
 use common::metrics::{Label, counter, found, gauge, histogram, known};
 use metrics::{Counter, Gauge, Histogram};
-use rdkafka::Statistics;
 
 use crate::batch::Batch;
 use crate::dead_letter::DeadLetter;
 use crate::live_settings;
+use crate::offsets::Partition;
 use crate::writer::Written;
 
 const TYPE: &[Label] = &[known("type", || EventType::ALL.map(EventType::as_str).to_vec())];
@@ -222,21 +222,9 @@ pub fn without_progress(duration: Duration) {
     WITHOUT_PROGRESS.gauge(&[]).set(duration.as_secs_f64());
 }
 
-/// What librdkafka knows of the partitions it fetches; returns the sum of their lags.
-pub fn kafka_statistics(statistics: &Statistics) -> i64 {
-    let mut lag = 0;
-    for topic in statistics.topics.values() {
-        for (number, partition) in topic.partitions.iter().filter(|(number, _)| **number >= 0) {
-            // What was known of a partition before it went to another worker would be counted twice.
-            let is_ours = !matches!(partition.fetch_state.as_str(), "none" | "stopping" | "stopped");
-            let messages = if is_ours { partition.consumer_lag } else { 0 };
-            if messages >= 0 {
-                LAG.gauge(&[&number.to_string()]).set(messages as f64);
-                lag += messages;
-            }
-        }
-    }
-    lag
+/// How many messages of a partition are not yet committed.
+pub fn lag(partition: Partition, messages: i64) {
+    LAG.gauge(&[&partition.to_string()]).set(messages as f64);
 }
 
 /// The series of one tool.

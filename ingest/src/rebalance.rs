@@ -2,7 +2,7 @@
 //! commit, which needs what only the loop has.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use common::telemetry::{Part, Readiness};
@@ -13,7 +13,8 @@ use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::{Statistics, error::KafkaError};
 
-use crate::metrics;
+use crate::lag;
+use crate::offsets::Partition;
 
 /// What the group, or a commit, says.
 #[derive(Debug)]
@@ -30,20 +31,21 @@ pub enum Event {
 pub struct Context {
     events: Mutex<VecDeque<Event>>,
     closing: AtomicBool,
-    /// Messages that are on the worker's partitions and not yet committed.
-    lag: AtomicI64,
+    topic: String,
+    /// Where the topic's partitions ended when librdkafka last told.
+    ends: Mutex<Vec<(Partition, i64)>>,
     readiness: Readiness,
 }
 
 impl Context {
-    /// `readiness` is told when no broker is there.
-    pub fn new(readiness: Readiness) -> Self {
-        Self { events: Mutex::default(), closing: AtomicBool::new(false), lag: AtomicI64::new(0), readiness }
+    /// Of a consumer of `topic`. `readiness` is told when no broker is there.
+    pub fn new(topic: String, readiness: Readiness) -> Self {
+        Self { events: Mutex::default(), closing: AtomicBool::new(false), topic, ends: Mutex::default(), readiness }
     }
 
-    /// Messages that are on the worker's partitions and not yet committed, as of a few seconds ago.
-    pub fn lag(&self) -> i64 {
-        self.lag.load(Ordering::Relaxed)
+    /// Where the topic's partitions ended a few seconds ago, of those that were fetched from.
+    pub fn ends(&self) -> Vec<(Partition, i64)> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The oldest event not yet handled.
@@ -63,7 +65,7 @@ impl Context {
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
-        self.lag.store(metrics::kafka_statistics(&statistics), Ordering::Relaxed);
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = lag::ends(&statistics, &self.topic);
         let is_connected = statistics.brokers.values().any(|broker| broker.state == "UP");
         self.readiness.set(Part::Kafka, if is_connected { Ok(()) } else { Err("no broker is connected".to_owned()) });
     }
