@@ -284,7 +284,7 @@ fn print(report: &Report) -> anyhow::Result<()> {
             Some(oldest) => format!("the oldest of {}", instant_text(*oldest)),
             None => "none yet".to_owned(),
         };
-        println!("{member} keeps {profiler}, {oldest}");
+        println!("profiler of {member}: {profiler}; {oldest}");
     }
     for note in notes {
         println!("note: {note}");

@@ -9,10 +9,8 @@
 //! [`ledger`] makes the rows of each tool's and each user's day of the same fold; [`counters`] writes them and moves the
 //! counters in `tools` and `users`. All of it happens under a [`lease`], so that one aggregator works at a time.
 //!
-//! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`observe`] shows how they stand as
-//! [`metrics`], [`status`] and [`show`] are for people.
-//!
-//! [`suspicious`] counts, beside all that, accounts and addresses with bursts of failed logins.
+//! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`observe`] shows how they stand, and bursts of
+//! failed logins, as [`metrics`]; [`status`] and [`show`] are for people.
 
 pub mod counters;
 pub mod daily;
@@ -31,6 +29,5 @@ pub mod schedule;
 pub mod serve;
 pub mod show;
 pub mod status;
-pub mod suspicious;
 pub mod table;
 pub mod verify;

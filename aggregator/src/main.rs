@@ -19,7 +19,7 @@ use aggregator::observe::Observer;
 use aggregator::rollup::{Rolled, Rollup};
 use aggregator::scan::Limits;
 use aggregator::schedule::{self, Schedule};
-use aggregator::{counters, lookup, metrics, retry, serve, show, status, suspicious, verify};
+use aggregator::{counters, lookup, metrics, retry, serve, show, status, verify};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -179,14 +179,11 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     telemetry::serve(&settings.telemetry, PORT, recorder, readiness.clone(), shutdown.clone()).await?;
     let rollup = rollup(settings).await?;
     // Once before it is ready, so that no number is shown that was never looked at.
-    let mut observer = Observer::new(rollup.database.clone(), readiness.clone());
+    let mut observer = Observer::new(rollup.database.clone(), settings.security.clone(), readiness.clone());
     observer.look().await;
     tokio::spawn(observer.follow());
     readiness.ready();
-    tokio::join!(
-        serve::serve(&rollup, &schedule, settings.aggregator.refresh, &shutdown),
-        suspicious::watch(&rollup.database, &settings.security, &shutdown),
-    );
+    serve::serve(&rollup, &schedule, settings.aggregator.refresh, &shutdown).await;
     Ok(())
 }
 

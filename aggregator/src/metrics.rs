@@ -89,7 +89,10 @@ declare_metrics! {
         "devtoolkit_daily_response_time_change_ratio",
         "Change of the mean response time to the day before / that of the day before; below 0 is faster",
     );
-    FAILED_LOGINS = gauge("devtoolkit_failed_logins", "Failed logins of the last ten minutes");
+    FAILED_LOGINS = gauge(
+        "devtoolkit_failed_logins",
+        "Failed logins of the last ten minutes; as the next two NaN while they cannot be counted, but an attack's numbers stay",
+    );
     SUSPICIOUS_ACCOUNTS = gauge(
         "devtoolkit_suspicious_accounts",
         "Accounts with a burst of failed logins in the last ten minutes; `admin suspicious` names them",
@@ -218,11 +221,15 @@ fn minutes(minutes: f64) -> f64 {
     minutes * 60.0
 }
 
-/// What the last ten minutes' failed logins show, as numbers alone.
-pub fn suspicion(found: &Suspicion) {
-    FAILED_LOGINS.gauge(&[]).set(found.failed_logins as f64);
-    SUSPICIOUS_ACCOUNTS.gauge(&[]).set(found.accounts.count as f64);
-    SUSPICIOUS_ADDRESSES.gauge(&[]).set(found.addresses.count as f64);
+/// What the last ten minutes' failed logins show, as numbers alone; NaN where that is not known.
+pub fn suspicion(found: Option<&Suspicion>) {
+    for (metric, number) in [
+        (FAILED_LOGINS, found.map(|found| found.failed_logins)),
+        (SUSPICIOUS_ACCOUNTS, found.map(|found| found.accounts.count)),
+        (SUSPICIOUS_ADDRESSES, found.map(|found| found.addresses.count)),
+    ] {
+        metric.gauge(&[]).set(number.map_or(f64::NAN, |number| number as f64));
+    }
 }
 
 #[cfg(test)]

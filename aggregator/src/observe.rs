@@ -1,5 +1,6 @@
-//! Looks at MongoDB every few seconds, whoever rolls the days up, and shows what is there as metrics: how the days stand, and
-//! the numbers of the latest one. So they are true also on a standby, and while the roll-up itself hangs or fails.
+//! Looks at MongoDB every few seconds, whoever rolls the days up, and shows what is there as metrics: how the days stand, the
+//! numbers of the latest one, and failed logins that look like an attack. So they are true also on a standby, and while the
+//! roll-up itself hangs or fails.
 
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use common::day::Day;
 use common::documents::rollup_day::{RollupDay, State};
 use common::documents::system_analytics::SystemAnalytics;
 use common::mongo;
+use common::settings::Security;
+use common::suspicious;
 use common::telemetry::{Part, Readiness};
 use mongodb::Database;
 use tokio::time::Instant;
@@ -20,7 +23,8 @@ use crate::schedule::{self, due_days};
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// A server that was stopped where it stands keeps its connections open, and never answers.
+/// A server that was stopped where it stands keeps its connections open, and never answers. Less than [`INTERVAL`], so that one
+/// that cannot keep up is not asked twice at a time.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// How the days stand.
@@ -40,14 +44,15 @@ pub struct Standing {
 #[derive(Debug)]
 pub struct Observer {
     database: Database,
-    readiness: Readiness,
-    daily: DailyNumbers,
+    days: Days,
+    logins: FailedLogins,
 }
 
 impl Observer {
     /// One that tells `readiness` whether MongoDB answers.
-    pub fn new(database: Database, readiness: Readiness) -> Self {
-        Self { database, readiness, daily: DailyNumbers::default() }
+    pub fn new(database: Database, thresholds: Security, readiness: Readiness) -> Self {
+        let days = Days { readiness, numbers: DailyNumbers::default() };
+        Self { database, days, logins: FailedLogins { thresholds, is_attack: false, is_blind: false } }
     }
 
     /// Looks from time to time, without end; the first time in a while.
@@ -60,25 +65,83 @@ impl Observer {
         }
     }
 
-    /// Looks once. While MongoDB does not answer, what was shown last stays.
+    /// Looks once, side by side: what takes long to count keeps nothing else waiting.
     pub async fn look(&mut self) {
-        let why = match tokio::time::timeout(TIME_LIMIT, read(&self.database)).await {
-            Ok(Ok((standing, latest))) => {
+        tokio::join!(self.days.look(&self.database), self.logins.look(&self.database));
+    }
+}
+
+/// Awaits MongoDB's answer for [`TIME_LIMIT`] at most.
+///
+/// # Errors
+/// Why there is none, in a line.
+async fn answer<T, E: Into<anyhow::Error>>(question: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    match tokio::time::timeout(TIME_LIMIT, question).await {
+        Ok(answer) => answer.map_err(|error| mongo::in_words(&error.into())),
+        Err(_) => Err(format!("no answer within {} s", TIME_LIMIT.as_secs())),
+    }
+}
+
+#[derive(Debug)]
+struct Days {
+    readiness: Readiness,
+    numbers: DailyNumbers,
+}
+
+impl Days {
+    /// While MongoDB does not answer, what was shown last stays: a day that was rolled up remains so.
+    async fn look(&mut self, database: &Database) {
+        match answer(read(database)).await {
+            Ok((standing, latest)) => {
                 self.readiness.set(Part::Mongodb, Ok(()));
                 metrics::standing(&standing);
                 match latest.map(bson::deserialize_from_document::<SystemAnalytics>).transpose() {
-                    Ok(latest) => self.daily.show(latest.as_ref()),
+                    Ok(latest) => self.numbers.show(latest.as_ref()),
                     Err(error) => {
                         tracing::warn!(%error, "the latest daily document cannot be read; the last numbers stay");
                     }
                 }
-                return;
             }
-            Ok(Err(error)) => mongo::in_words(&error),
-            Err(_) => format!("no answer within {} s", TIME_LIMIT.as_secs()),
-        };
-        self.readiness.set(Part::Mongodb, Err(format!("does not answer as it should: {why}")));
-        tracing::warn!(why, "the days were not looked at; the last numbers stay");
+            Err(why) => {
+                self.readiness.set(Part::Mongodb, Err(format!("does not answer as it should: {why}")));
+                tracing::warn!(why, "the days were not looked at; the last numbers stay");
+            }
+        }
+    }
+}
+
+/// Who failed to log in is asked with `admin suspicious`: neither accounts nor addresses belong into a label or a log.
+#[derive(Debug)]
+struct FailedLogins {
+    thresholds: Security,
+    /// Some were suspicious when they were last counted.
+    is_attack: bool,
+    /// They cannot be counted, which was told.
+    is_blind: bool,
+}
+
+impl FailedLogins {
+    /// While they cannot be counted nobody knows that all is well, and the numbers are none. An attack's numbers stay: one
+    /// that has become too large to be counted in time is not over.
+    async fn look(&mut self, database: &Database) {
+        let since = Utc::now() - suspicious::WINDOW;
+        match answer(suspicious::find(database, since, &self.thresholds, TIME_LIMIT)).await {
+            Ok(found) => {
+                metrics::suspicion(Some(&found));
+                self.is_attack = found.accounts.count + found.addresses.count > 0;
+                if std::mem::take(&mut self.is_blind) {
+                    tracing::info!("failed logins are counted again");
+                }
+            }
+            Err(why) => {
+                if !self.is_attack {
+                    metrics::suspicion(None);
+                }
+                if !std::mem::replace(&mut self.is_blind, true) {
+                    tracing::warn!(why, "failed logins cannot be counted");
+                }
+            }
+        }
     }
 }
 

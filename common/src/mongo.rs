@@ -102,12 +102,20 @@ pub async fn members(settings: &Mongodb, database: &Database) -> anyhow::Result<
 /// Why an operation failed, in one line for the log: without the state of every server of the set, which the driver adds, and
 /// without what stood in a document, which may be personal.
 pub fn reason(error: &Error) -> String {
-    let of_the_server =
-        |code: i32, message: &str| format!("the server says: {} (code {code})", without_values(message));
+    let of_the_server = |code: i32, name: &str, message: &str| {
+        let message = without_values(message);
+        if name.is_empty() {
+            format!("the server says: {message} (code {code})")
+        } else {
+            format!("the server says: {message} (code {code}, {name})")
+        }
+    };
     match &*error.kind {
-        ErrorKind::Command(command) => of_the_server(command.code, &command.message),
-        ErrorKind::Write(WriteFailure::WriteError(write)) => of_the_server(write.code, &write.message),
-        ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => of_the_server(concern.code, &concern.message),
+        ErrorKind::Command(command) => of_the_server(command.code, &command.code_name, &command.message),
+        ErrorKind::Write(WriteFailure::WriteError(write)) => of_the_server(write.code, "", &write.message),
+        ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => {
+            of_the_server(concern.code, &concern.code_name, &concern.message)
+        }
         ErrorKind::InsertMany(_) | ErrorKind::BulkWrite(_) => "several documents were refused".to_owned(),
         kind => {
             let whole = kind.to_string();

@@ -182,6 +182,46 @@ async fn events_that_do_not_arrive() {
     worker.stop(STOP).await;
 }
 
+async fn nothing_comes_and_nothing_can_be_read() {
+    let (mongodb, mut kafka) =
+        tokio::try_join!(ReplicaSet::start(monitored()), Kafka::start(KafkaOptions::default())).unwrap();
+    let world = World::on("alerts-quiet", &mongodb.uri(), &kafka.brokers()).await;
+    world.run_ok("admin", &["migrate"]).await;
+    events_of_yesterday(&world.directory().join("monitoring/prometheus/data"));
+    let ingest = Program::new(&world, "ingest");
+    let mut worker = ingest.start("run", &[]);
+    let (_monitoring, told) = watch(world.directory(), &mongodb.uri(), &[&ingest], &[]).await;
+    world.produce(&tool_uses(0, 100)).await;
+    told.firing("ticket", &["NoEvents"]).await;
+    world.produce(&tool_uses(100, 100)).await;
+    told.resolved(&["NoEvents"]).await;
+
+    // Its connections stay open.
+    kafka.pause().unwrap();
+    told.firing("page", &["IngestReadsNothing"]).await;
+    kafka.resume().unwrap();
+    told.resolved(&["IngestReadsNothing"]).await;
+    worker.stop(STOP).await;
+}
+
+/// What Prometheus would have scraped a day ago, which takes 24 minutes here.
+fn events_of_yesterday(data: &Path) {
+    let now = Utc::now().timestamp();
+    let sample = |number: i64| {
+        let time = now - i64::from(86_400 / FASTER) + 5 * (number - 180);
+        format!("devtoolkit_ingest_events_total{{job=\"ingest\",instance=\"yesterday\"}} {} {time}\n", 100 * number)
+    };
+    // From a quarter of an hour before that time to a quarter of an hour after it.
+    let samples: String = (0..360).map(sample).collect();
+    std::fs::create_dir_all(data).unwrap();
+    let file = data.join("yesterday");
+    std::fs::write(&file, format!("# TYPE devtoolkit_ingest_events counter\n{samples}# EOF\n")).unwrap();
+    let mut promtool = std::process::Command::new("promtool");
+    promtool.args(["tsdb", "create-blocks-from", "openmetrics"]).args([&file, data]);
+    let output = promtool.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// Takes longer than what the profiler lets pass.
 async fn slow_query(world: &World) {
     let documents = world.db().collection::<Document>("usage_analytics");
@@ -307,6 +347,7 @@ async fn passwords_that_are_wrong_and_certificates_that_end() {
 async fn everything_else() {
     tokio::join!(
         members_that_fail(),
+        nothing_comes_and_nothing_can_be_read(),
         days_that_are_not_rolled_up(),
         passwords_that_are_wrong_and_certificates_that_end()
     );

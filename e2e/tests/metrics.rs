@@ -211,7 +211,12 @@ async fn who_is_idle_knows_too_that_mongodb_is_away() {
     let world = World::on("metrics-idle", &mongodb.uri(), &kafka.brokers()).await;
     let world = world.with_env("MONGODB__SERVER_SELECTION_TIMEOUT", "1s");
     world.run_ok("admin", &["migrate"]).await;
-    let mut programs = [world.spawn("ingest", &["run"]), world.spawn("aggregator", &["serve"])];
+    let failed_login = doc! { "action": "login_failed", "userId": ObjectId::new(), "timestamp": bson::DateTime::now() };
+    world.db().collection::<Document>("activity_logs").insert_one(failed_login).await.unwrap();
+    let mut wary = world.command("aggregator");
+    wary.arg("serve").env("DEVTOOLKIT__SECURITY__ACCOUNT_FAILURES", "1");
+    let mut programs =
+        [world.spawn("ingest", &["run"]), world.spawn("aggregator", &["serve"]), world.start("aggregator", wary)];
     for program in &programs {
         until_ready(program).await;
     }
@@ -230,8 +235,16 @@ async fn who_is_idle_knows_too_that_mongodb_is_away() {
         assert_eq!(up(program).await, (0.0, false));
     }
     assert!(programs[0].get("/metrics").await.contains("devtoolkit_dependency_up{dependency=\"kafka\"} 1"));
+    let failed_logins = async |program: &Running| program.metric("devtoolkit_failed_logins").await.unwrap();
+    eventually(PATIENCE, "unknown logins", async || failed_logins(&programs[1]).await.is_nan().then_some(())).await;
+    eventually(PATIENCE, "word of it", async || {
+        programs[2].stderr().contains("failed logins cannot be counted").then_some(())
+    })
+    .await;
+    assert_eq!(failed_logins(&programs[2]).await, 1.0, "what looked like an attack stays");
     mongodb.member(0).start().await.unwrap();
     mongodb.wait_for_primary().await.unwrap();
+    eventually(PATIENCE, "counted logins", async || (failed_logins(&programs[1]).await == 1.0).then_some(())).await;
     for program in &mut programs {
         until_ready(program).await;
         assert_eq!(up(program).await, (1.0, true));

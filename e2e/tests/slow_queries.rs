@@ -179,7 +179,7 @@ async fn every_member_is_set_and_asked() {
     let report = slow_queries(&world).await;
     assert_eq!(report["members"].as_array().unwrap().len(), 3);
     assert_eq!(queries(&report, "find", "{ bio: ? }")[0]["count"], 1);
-    let keeps_all = format!("{} keeps every operation", set.member(looked_into).address());
+    let keeps_all = format!("profiler of {}: every operation", set.member(looked_into).address());
     assert!(world.run_ok("admin", &["slow-queries"]).await.contains(&keeps_all));
     let world = world.with_env("MONGODB__URI", &uri);
     assert_eq!(slow_queries(&world).await["members"].as_array().unwrap().len(), 1, "the one connected to");

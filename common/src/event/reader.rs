@@ -215,7 +215,7 @@ impl<'a> Reader<'a> {
             Some(text) => Cow::Borrowed(text),
             None => self.any_text()?,
         };
-        parse_hex(text.as_bytes()).ok_or_else(|| {
+        parse_hex(text.as_bytes()).map(ObjectId::from_bytes).ok_or_else(|| {
             let problem = format!(
                 "expected an ObjectId of 24 hexadecimal digits, got a string of {} characters",
                 text.chars().count()
@@ -613,9 +613,13 @@ pub fn parse_timestamp(text: &str) -> Result<Timestamp> {
     })
 }
 
-fn parse_hex(digits: &[u8]) -> Option<ObjectId> {
-    let digits: &[u8; 24] = digits.try_into().ok()?;
-    let mut bytes = [0; 12];
+/// What hexadecimal digits mean, two for each byte.
+#[inline]
+pub fn parse_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
     // One test for all digits, after the loop, instead of a branch for each.
     let mut seen = 0;
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
@@ -623,7 +627,7 @@ fn parse_hex(digits: &[u8]) -> Option<ObjectId> {
         seen |= high | low;
         *byte = high << 4 | (low & 0x0f);
     }
-    (seen & 0xf0 == 0).then(|| ObjectId::from_bytes(bytes))
+    (seen & 0xf0 == 0).then_some(bytes)
 }
 
 /// The value of each hexadecimal digit; 0xf0 for every other byte.

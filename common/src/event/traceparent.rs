@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Message;
-use super::reader::Reader;
+use super::reader::{Reader, parse_hex};
 
 /// The attribute's name in structured mode; its header in binary mode is `ce_traceparent`.
 pub const ATTRIBUTE: &str = "traceparent";
@@ -32,14 +32,16 @@ impl Traceparent {
         let (known, rest) = bytes.split_at_checked(55)?;
         let [version, trace_id, parent_id, flags] = [0..2, 3..35, 36..52, 53..55].map(|range| &known[range]);
         let is_divided = [2, 35, 52].iter().all(|at| known[*at] == b'-');
-        let is_version = match hex::<1>(version)? {
+        let is_version = match parse_hex::<1>(version)? {
             [0] => rest.is_empty(),
             [0xff] => false,
             _ => rest.first().is_none_or(|next| *next == b'-'),
         };
-        let read = Self { trace_id: hex(trace_id)?, parent_id: hex(parent_id)?, flags: u8::from_be_bytes(hex(flags)?) };
+        let is_lower_case = !known.iter().any(u8::is_ascii_uppercase);
+        let [flags] = parse_hex(flags)?;
+        let read = Self { trace_id: parse_hex(trace_id)?, parent_id: parse_hex(parent_id)?, flags };
         let is_somebody = read.trace_id != [0; 16] && read.parent_id != [0; 8];
-        (is_divided && is_version && is_somebody).then_some(read)
+        (is_divided && is_version && is_lower_case && is_somebody).then_some(read)
     }
 
     /// The id under which a tracing backend shows the trace: 32 hex digits.
@@ -96,20 +98,6 @@ impl<const N: usize> fmt::Display for Hex<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
-}
-
-/// Lower-case hex digits, two for each byte.
-fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
-    let digit = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
