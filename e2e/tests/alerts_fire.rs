@@ -1,6 +1,8 @@
 //! The alerts on real servers: each fault is caused, seen by whoever Alertmanager tells, and seen to be over.
 //!
 //! The shipped expressions run as they are, with every wait and window divided, so that a quarter of an hour is 15 seconds.
+//!
+//! Alone: `./dev test --test alerts_fire -- --ignored`.
 #![allow(clippy::panic, clippy::unwrap_used, missing_docs, reason = "tests and their helpers")]
 
 #[path = "wires/certificates.rs"]
@@ -124,6 +126,7 @@ async fn members_that_fail() {
 }
 
 #[tokio::test]
+#[ignore = "minutes of waiting, beside the other tests in ./dev test"]
 async fn events_that_do_not_arrive() {
     let (mongodb, mut kafka) =
         tokio::try_join!(ReplicaSet::start(monitored()), Kafka::start(KafkaOptions::default())).unwrap();
@@ -344,6 +347,7 @@ async fn passwords_that_are_wrong_and_certificates_that_end() {
 
 /// Side by side: each of them waits most of the time.
 #[tokio::test]
+#[ignore = "minutes of waiting, beside the other tests in ./dev test"]
 async fn everything_else() {
     tokio::join!(
         members_that_fail(),
