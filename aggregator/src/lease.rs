@@ -6,6 +6,7 @@
 //! and the transaction ends without a trace. Should the newer holder come in the middle of a transaction, the two writes
 //! to the same document conflict, and the older transaction fails.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,6 +16,7 @@ use common::documents::lease::{self, Lease};
 use common::mongo;
 use mongodb::options::{ReadConcern, ReturnDocument, WriteConcern};
 use mongodb::{ClientSession, Collection, Database};
+use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
 use crate::metrics;
@@ -44,6 +46,8 @@ pub struct Held {
     database: Database,
     holder: String,
     fence: i64,
+    /// Held by whoever writes to the lease's document: a transaction and a renewal at the same time would only conflict.
+    writing: Arc<Mutex<()>>,
     renewal: AbortHandle,
 }
 
@@ -90,10 +94,11 @@ async fn take_if_free(database: &Database, holder: &str) -> anyhow::Result<Lease
 
 impl Held {
     fn new(database: &Database, holder: String, fence: i64) -> Self {
-        let renewing = renew(database.clone(), holder.clone(), fence);
+        let writing = Arc::new(Mutex::new(()));
+        let renewing = renew(database.clone(), holder.clone(), fence, Arc::clone(&writing));
         let renewal = tokio::spawn(renewing).abort_handle();
         metrics::lease_held(true);
-        Self { database: database.clone(), holder, fence, renewal }
+        Self { database: database.clone(), holder, fence, writing, renewal }
     }
 
     /// Gives the lease up, so that nobody has to wait for its end.
@@ -114,6 +119,7 @@ impl Held {
         &self,
         work: impl AsyncFnOnce(&mut ClientSession) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
+        let _writing = self.writing.lock().await;
         let mut session = self.database.client().start_session().await?;
         session
             .start_transaction()
@@ -158,11 +164,13 @@ impl Drop for Held {
     }
 }
 
-async fn renew(database: Database, holder: String, fence: i64) {
+async fn renew(database: Database, holder: String, fence: i64, writing: Arc<Mutex<()>>) {
     let mut ticks = tokio::time::interval(RENEWAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        // A transaction renews it, too.
+        let Ok(_writing) = writing.try_lock() else { continue };
         match leases(&database).update_one(filter(&holder, fence), vec![longer()]).await {
             Ok(renewed) => metrics::lease_held(renewed.matched_count > 0),
             Err(error) => {
