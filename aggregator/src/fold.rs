@@ -3,18 +3,20 @@
 //! Invariant: a [`Fold`] does not know in which order, slices or folds its events came. Adding and merging are associative
 //! and commutative down to the last bit, so a day can be read in parallel, in any cut, and gives one document.
 //!
-//! The state is proportional to users, sessions and tools, not to events: 57 bytes a user and 41 a session, times the slack
-//! of a hash table (1.15 to 2.3), and 8 bytes for each time of presence beyond a user's second. Users and sessions lie in
-//! [`SHARDS`] tables by a hash of their id. Two folds merge table by table, so that nothing is ever held twice; and a fold
-//! of a day that does not fit can drop its last tables with [`Fold::keep`], for another pass over the events to fill.
+//! The state is proportional to users, sessions and tools, not to events: 40 bytes a session; 57 a user, times the slack
+//! of a hash table (1.15 to 2.3), and 8 for each time of presence beyond a user's second. Users and sessions are divided
+//! into [`SHARDS`] by a hash of their id. Two folds merge shard by shard, so that nothing is ever held twice; and a fold of
+//! a day that does not fit can drop its last shards with [`Fold::keep`], for another pass over the events to fill.
 
 pub mod exact;
 pub mod presence;
+pub mod sessions;
 pub mod totals;
 pub mod visits;
 
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
+use std::hint::black_box;
 use std::ops::Range;
 
 use bson::oid::ObjectId;
@@ -25,8 +27,9 @@ use rustc_hash::FxHashMap;
 
 use exact::Mean;
 use presence::{Crowd, LINGER, Presence};
+use sessions::Sessions;
 use totals::Sums;
-use visits::{Session, Visit};
+use visits::Visit;
 
 pub use totals::Totals;
 
@@ -34,7 +37,7 @@ pub use totals::Totals;
 /// 36 million years, milliseconds.
 pub const FARTHEST: i64 = 1 << 60;
 
-/// Tables of users and sessions: so many that one of them is small beside all, so few that empty ones cost nothing.
+/// Divisions of users and sessions: so many that one of them is small beside all, so few that empty ones cost nothing.
 pub const SHARDS: usize = 64;
 
 /// One document of `usage_analytics`, as far as the day's numbers need it. Times are milliseconds since 1970.
@@ -78,6 +81,17 @@ pub struct HealthCheck {
     pub healthy: bool,
 }
 
+/// One document of any of the three, as far as the day's numbers need it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event {
+    /// Of `usage_analytics`.
+    ToolUse(ToolUse),
+    /// Of `activity_logs`.
+    Activity(Activity),
+    /// Of `health_checks`.
+    HealthCheck(HealthCheck),
+}
+
 /// Part of a day, or all of it.
 #[derive(Debug)]
 pub struct Fold {
@@ -85,17 +99,17 @@ pub struct Fold {
     inputs: Inputs,
     page_views: u64,
     tools: FxHashMap<ObjectId, Tool>,
-    /// Which of all shards `shards` are. Users and sessions of others are passed over.
+    /// Which of all shards it has. Users and sessions of others are passed over.
     held: Range<usize>,
-    shards: Vec<Shard>,
+    users: Vec<Users>,
+    sessions: Sessions<()>,
 }
 
-/// Users and sessions whose ids have the same hash.
+/// The users of a shard.
 #[derive(Debug, Default)]
-struct Shard {
-    users: FxHashMap<ObjectId, User>,
-    sessions: FxHashMap<ObjectId, Session>,
-    /// Bytes that users and sessions own outside of the tables.
+struct Users {
+    table: FxHashMap<ObjectId, User>,
+    /// Bytes that they own outside of the table.
     heap: usize,
 }
 
@@ -129,7 +143,8 @@ impl Fold {
             inputs: Inputs::default(),
             page_views: 0,
             tools: FxHashMap::default(),
-            shards: held.clone().map(|_| Shard::default()).collect(),
+            users: held.clone().map(|_| Users::default()).collect(),
+            sessions: Sessions::of_shards(held.clone()),
             held,
         }
     }
@@ -142,12 +157,24 @@ impl Fold {
     /// Drops the shards from `end` on, and their memory.
     pub fn keep(&mut self, end: usize) {
         self.held.end = end.clamp(self.held.start, self.held.end);
-        self.shards.truncate(self.held.len());
+        self.users.truncate(self.held.len());
+        self.sessions.keep(end);
     }
 
     /// Bytes of its users and sessions.
     pub fn bytes(&self) -> usize {
-        self.shards.iter().map(Shard::bytes).sum()
+        self.users.iter().map(Users::bytes).sum::<usize>() + self.sessions.bytes()
+    }
+
+    /// Looks at what adding the event will look at, so that it is in the cache by then.
+    pub fn look_up(&self, event: &Event) {
+        let (user, session) = event.user_and_session();
+        if let Some(session) = session {
+            self.sessions.look_up(&session);
+        }
+        if let Some(user) = user {
+            black_box(self.user(&user).map(|user| user.presence.starts_at()));
+        }
     }
 
     /// Adds a tool use whose `timestamp` is in the day.
@@ -180,6 +207,11 @@ impl Fold {
         self.add_presence(activity.user, at, at, false);
     }
 
+    /// A slice of the day is over, and another one follows. Nothing changes but where its sessions are.
+    pub fn end_slice(&mut self) {
+        self.sessions.end_slice();
+    }
+
     /// Adds a health check whose `timestamp` is in the day.
     pub fn add_health_check(&mut self, check: &HealthCheck) {
         self.inputs.health_checks += 1;
@@ -188,9 +220,9 @@ impl Fold {
         tool.healthy_checks += u64::from(check.healthy);
     }
 
-    /// Counts a document that cannot be read and is left out.
-    pub fn add_unreadable(&mut self) {
-        self.inputs.unreadable += 1;
+    /// Counts documents that cannot be read and are left out.
+    pub fn add_unreadable(&mut self, documents: u64) {
+        self.inputs.unreadable += i64::try_from(documents).unwrap_or(i64::MAX);
     }
 
     /// Adds everything that another part of the same day holds, as far as both hold the same shards.
@@ -207,30 +239,35 @@ impl Fold {
         self.inputs.unreadable += other.inputs.unreadable;
         self.page_views += other.page_views;
         merge_maps(&mut self.tools, other.tools, Tool::merge);
-        for (shard, other) in self.shards.iter_mut().zip(other.shards) {
-            shard.merge(other);
+        for (users, other) in self.users.iter_mut().zip(other.users) {
+            users.merge(other);
         }
+        self.sessions.merge(other.sessions);
         self
     }
 
     /// The distinct users of its shards, in no order.
     pub fn active_users(&self) -> impl Iterator<Item = ObjectId> + '_ {
-        self.shards.iter().flat_map(|shard| shard.users.keys().copied())
+        self.users.iter().flat_map(|users| users.table.keys().copied())
     }
 
     /// How many these are.
     pub fn active_user_count(&self) -> usize {
-        self.shards.iter().map(|shard| shard.users.len()).sum()
+        self.users.iter().map(|users| users.table.len()).sum()
     }
 
     /// Whether this user, of one of its shards, did anything.
     pub fn is_active(&self, user: &ObjectId) -> bool {
-        let shard = shard_of(user).checked_sub(self.held.start).and_then(|index| self.shards.get(index));
-        shard.is_some_and(|shard| shard.users.contains_key(user))
+        self.user(user).is_some()
+    }
+
+    fn user(&self, id: &ObjectId) -> Option<&User> {
+        let index = shard_of(id).checked_sub(self.held.start)?;
+        self.users.get(index)?.table.get(id)
     }
 
     /// What the fold says about its day; it must hold all shards.
-    pub fn totals(&self) -> Totals {
+    pub fn totals(self) -> Totals {
         let mut passes = Passes::default();
         passes.add(self);
         passes.totals()
@@ -241,42 +278,42 @@ impl Fold {
     }
 
     fn add_visit(&mut self, session: Option<ObjectId>, event: Visit) {
-        let Some((id, shard)) = self.shard(session) else { return };
-        match shard.sessions.entry(id) {
-            Entry::Occupied(mut session) => {
-                let session = session.get_mut();
-                shard.heap -= session.heap_bytes();
-                session.add(event);
-                shard.heap += session.heap_bytes();
-            }
-            Entry::Vacant(free) => shard.heap += free.insert(Session::of(event)).heap_bytes(),
+        if let Some(session) = session {
+            self.sessions.add(session, (), event);
         }
     }
 
     fn add_presence(&mut self, user: Option<ObjectId>, start: i64, end: i64, used_a_tool: bool) {
-        let Some((id, shard)) = self.shard(user) else { return };
+        let Some(id) = user else { return };
+        let index = shard_of(&id).checked_sub(self.held.start);
+        let Some(users) = index.and_then(|index| self.users.get_mut(index)) else { return };
         let end = end + LINGER;
-        match shard.users.entry(id) {
+        match users.table.entry(id) {
             Entry::Occupied(mut user) => {
                 let user = user.get_mut();
                 user.used_a_tool |= used_a_tool;
-                shard.heap -= user.presence.heap_bytes();
+                users.heap -= user.presence.heap_bytes();
                 user.presence.add(start, end);
-                shard.heap += user.presence.heap_bytes();
+                users.heap += user.presence.heap_bytes();
             }
             Entry::Vacant(free) => drop(free.insert(User { used_a_tool, presence: Presence::of(start, end) })),
         }
     }
+}
 
-    fn shard(&mut self, id: Option<ObjectId>) -> Option<(ObjectId, &mut Shard)> {
-        let id = id?;
-        let index = shard_of(&id).checked_sub(self.held.start)?;
-        Some((id, self.shards.get_mut(index)?))
+impl Event {
+    /// Whose it is, and of which session.
+    pub fn user_and_session(&self) -> (Option<ObjectId>, Option<ObjectId>) {
+        match self {
+            Self::ToolUse(tool_use) => (tool_use.user, tool_use.session),
+            Self::Activity(activity) => (activity.user, activity.session),
+            Self::HealthCheck(_) => (None, None),
+        }
     }
 }
 
 /// Of bits that neither the seconds in an ObjectId nor the tables' own hash decide about.
-fn shard_of(id: &ObjectId) -> usize {
+pub(crate) fn shard_of(id: &ObjectId) -> usize {
     const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
     let [_, _, _, _, tail @ ..] = id.bytes();
     (u64::from_be_bytes(tail).wrapping_mul(GOLDEN_RATIO) >> 32) as usize % SHARDS
@@ -291,14 +328,29 @@ pub struct Passes {
 
 impl Passes {
     /// Adds a pass.
-    pub fn add(&mut self, fold: &Fold) {
+    pub fn add(&mut self, fold: Fold) {
         // Every pass sees all events; what is not counted by user or session is taken once.
         if fold.held.start == 0 {
-            self.add_events(fold);
+            self.add_events(&fold);
         }
-        for shard in &fold.shards {
-            self.add_shard(shard);
-        }
+        let Fold { users, sessions, .. } = fold;
+        let (sums, crowd) = (&mut self.sums, &mut self.crowd);
+        let (visits, tool_visits) = (&mut sums.visits, &mut sums.tool_visits);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                sessions.for_each(|(), session| {
+                    session.visits().for_each(|visit| visits.add(&visit));
+                    session.tool_visits().for_each(|visit| tool_visits.add(&visit));
+                });
+            });
+            for users in users {
+                sums.active_users += users.table.len() as u64;
+                for user in users.table.values() {
+                    sums.tool_users += u64::from(user.used_a_tool);
+                    crowd.add(&user.presence);
+                }
+            }
+        });
     }
 
     /// What all passes together say about the day.
@@ -321,49 +373,31 @@ impl Passes {
             sums.healthy_checks += tool.healthy_checks;
         }
     }
-
-    fn add_shard(&mut self, shard: &Shard) {
-        let sums = &mut self.sums;
-        sums.active_users += shard.users.len() as u64;
-        for user in shard.users.values() {
-            sums.tool_users += u64::from(user.used_a_tool);
-            self.crowd.add(&user.presence);
-        }
-        for session in shard.sessions.values() {
-            session.visits().for_each(|visit| sums.visits.add(&visit));
-            session.tool_visits().for_each(|visit| sums.tool_visits.add(&visit));
-        }
-    }
 }
 
-impl Shard {
+impl Users {
     fn merge(&mut self, mut other: Self) {
         // The smaller into the larger: fewer moves, and a table filled in another one's order without room to spare
         // degenerates into long probes.
-        if other.users.len() + other.sessions.len() > self.users.len() + self.sessions.len() {
+        if other.table.len() > self.table.len() {
             std::mem::swap(self, &mut other);
         }
         self.heap += other.heap;
         let heap = &mut self.heap;
-        merge_maps(&mut self.users, other.users, |held, other| {
+        merge_maps(&mut self.table, other.table, |held, other| {
             *heap -= held.presence.heap_bytes() + other.presence.heap_bytes();
             held.merge(other);
             *heap += held.presence.heap_bytes();
         });
-        merge_maps(&mut self.sessions, other.sessions, |held, other| {
-            *heap -= held.heap_bytes() + other.heap_bytes();
-            held.merge(other);
-            *heap += held.heap_bytes();
-        });
     }
 
     fn bytes(&self) -> usize {
-        table_bytes(&self.users) + table_bytes(&self.sessions) + self.heap
+        table_bytes(&self.table) + self.heap
     }
 }
 
 /// A table has 8 places, with a byte of its own each, for 7 entries.
-fn table_bytes<K, V>(table: &FxHashMap<K, V>) -> usize {
+pub(crate) fn table_bytes<K, V>(table: &FxHashMap<K, V>) -> usize {
     table.capacity() * 8 / 7 * (size_of::<(K, V)>() + 1)
 }
 
@@ -406,9 +440,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_and_sessions_are_as_small_as_promised() {
-        let bytes = [size_of::<(ObjectId, User)>() + 1, size_of::<(ObjectId, Session)>() + 1];
-        assert_eq!(bytes, [57, 41]);
+    fn a_user_is_as_small_as_promised() {
+        assert_eq!(size_of::<(ObjectId, User)>() + 1, 57);
     }
 
     #[test]
@@ -419,22 +452,14 @@ mod tests {
             let mut fold = Fold::new(day);
             for number in events {
                 let at = day.start().timestamp_millis() + number * 31 * 60_000;
-                let who = id((number % 3) as u8);
-                fold.add_activity(&Activity { user: who, session: who, action: Action::Login, at });
+                fold.add_activity(&Activity { user: id((number % 3) as u8), session: None, action: Action::Login, at });
             }
             fold
         };
-        let heap = |fold: &Fold| fold.shards.iter().map(|shard| shard.heap).sum::<usize>();
         let mut merged = folded(0..20).merged(folded(10..40));
-        let held: usize = merged
-            .shards
-            .iter()
-            .flat_map(|shard| {
-                let of_users = shard.users.values().map(|user| user.presence.heap_bytes());
-                of_users.chain(shard.sessions.values().map(Session::heap_bytes))
-            })
-            .sum();
-        assert_eq!(heap(&merged), held);
+        let users = merged.users.iter().flat_map(|users| users.table.values());
+        let held: usize = users.map(|user| user.presence.heap_bytes()).sum();
+        assert_eq!(merged.users.iter().map(|users| users.heap).sum::<usize>(), held);
         assert!(held > 0);
         merged.keep(0);
         assert_eq!(merged.bytes(), 0);

@@ -1,21 +1,27 @@
 //! The rows of `tool_days` and `user_days` that a day's events make.
 //!
-//! [`read`] takes the events into a [`book`], and [`of`] makes the rows of it and of the users' plans: the same book and plans
-//! give the same rows. It is a reading of its own beside the day's scan, whose fold may hold a part of the users at a time.
+//! It is a reading of its own beside that of the day's document, whichever engine makes that: into a [`book`], in as many
+//! passes as fit into memory. Only rows are held of all users at once, some 200 bytes each.
 
 pub mod book;
 pub mod histogram;
-pub mod read;
+mod read;
 
+use anyhow::Context;
 use bson::DateTime;
 use bson::oid::ObjectId;
 use common::day::Day;
 use common::documents::tool_day::{Bucket, Duration, ResponseTime, ToolDay};
 use common::documents::user::Plan;
 use common::documents::user_day::UserDay;
+use mongodb::Database;
 use rustc_hash::FxHashMap;
 
+use crate::fold::SHARDS;
 use crate::fold::exact::ratio;
+use crate::lookup;
+use crate::scan::Limits;
+use crate::scan::pass::pass;
 use book::{Book, Country, OTHER_COUNTRY, Tool, User};
 
 const MILLIS_PER_MINUTE: u128 = 60_000;
@@ -31,21 +37,71 @@ pub struct Ledger {
     pub users: Vec<UserDay>,
 }
 
-/// The rows of `day`; `plans` are those of its users of tools.
-pub fn of(day: Day, book: &Book, plans: &FxHashMap<ObjectId, Plan>, now: DateTime) -> Ledger {
-    let people = people_by_tool(book, plans);
-    let nobody = People::default();
-    let mut tools: Vec<ToolDay> =
-        book.tools.iter().map(|(id, tool)| tool_day(day, *id, tool, people.get(id).unwrap_or(&nobody), now)).collect();
-    tools.sort_unstable_by_key(|tool| tool.tool_id);
-    let visits = book.visits_by_user();
-    let mut users: Vec<UserDay> = book
-        .users
-        .iter()
-        .map(|(id, user)| user_day(day, *id, user, visits.get(id).copied().unwrap_or_default(), now))
-        .collect();
-    users.sort_unstable_by_key(|user| user.user_id);
-    Ledger { day, tools, users }
+/// Reads the events of `day` and makes its rows.
+///
+/// # Errors
+/// MongoDB fails, or a cursor returns what is not BSON.
+pub async fn of(database: &Database, day: Day, limits: Limits, now: DateTime) -> anyhow::Result<Ledger> {
+    let mut passes = Passes::default();
+    let mut shards = 0..SHARDS;
+    while !shards.is_empty() {
+        let (book, _) = pass::<Book>(database, day, limits, shards.clone())
+            .await
+            .context("reading the events by tool and by user")?;
+        let used: Vec<ObjectId> = book.users().filter(|(_, user)| !user.uses.is_empty()).map(|(id, _)| *id).collect();
+        let plans = lookup::plans(database, &used).await?;
+        shards.start = book.held().end;
+        passes.add(day, book, &plans, now);
+    }
+    Ok(passes.ledger(day, now))
+}
+
+/// What the passes that are over have found.
+#[derive(Default)]
+struct Passes {
+    /// Of the first pass, for every pass sees all events.
+    tools: Option<FxHashMap<ObjectId, Tool>>,
+    people: FxHashMap<ObjectId, People>,
+    /// Still without their visits, for a session may be of a user of another shard.
+    users: Vec<UserDay>,
+    visits: FxHashMap<ObjectId, (u64, u64)>,
+}
+
+impl Passes {
+    fn add(&mut self, day: Day, mut book: Book, plans: &FxHashMap<ObjectId, Plan>, now: DateTime) {
+        let tools = std::mem::take(&mut book.tools);
+        self.tools.get_or_insert(tools);
+        for (id, user) in book.users() {
+            let plan = plans.get(id);
+            for (tool, uses) in &user.uses {
+                let people = self.people.entry(*tool).or_default();
+                people.users += 1;
+                if let Some(plan) = plan {
+                    *people.uses_by_plan.entry(*plan).or_default() += u64::from(*uses);
+                }
+            }
+            self.users.push(user_day(day, *id, user, now));
+        }
+        book.add_visits_to(&mut self.visits);
+    }
+
+    fn ledger(self, day: Day, now: DateTime) -> Ledger {
+        let Self { tools, people, mut users, visits } = self;
+        let nobody = People::default();
+        let mut tools: Vec<ToolDay> = tools
+            .iter()
+            .flatten()
+            .map(|(id, tool)| tool_day(day, *id, tool, people.get(id).unwrap_or(&nobody), now))
+            .collect();
+        tools.sort_unstable_by_key(|tool| tool.tool_id);
+        for user in &mut users {
+            let (count_of, millis) = visits.get(&user.user_id).copied().unwrap_or_default();
+            user.visits = count(count_of);
+            user.minutes = ratio(millis.into(), MILLIS_PER_MINUTE).unwrap_or_default();
+        }
+        users.sort_unstable_by_key(|user| user.user_id);
+        Ledger { day, tools, users }
+    }
 }
 
 /// Who used a tool.
@@ -53,21 +109,6 @@ pub fn of(day: Day, book: &Book, plans: &FxHashMap<ObjectId, Plan>, now: DateTim
 struct People {
     users: u64,
     uses_by_plan: FxHashMap<Plan, u64>,
-}
-
-fn people_by_tool(book: &Book, plans: &FxHashMap<ObjectId, Plan>) -> FxHashMap<ObjectId, People> {
-    let mut by_tool: FxHashMap<ObjectId, People> = FxHashMap::default();
-    for (id, user) in &book.users {
-        let plan = plans.get(id);
-        for (tool, uses) in &user.uses {
-            let people = by_tool.entry(*tool).or_default();
-            people.users += 1;
-            if let Some(plan) = plan {
-                *people.uses_by_plan.entry(*plan).or_default() += u64::from(*uses);
-            }
-        }
-    }
-    by_tool
 }
 
 fn tool_day(day: Day, id: ObjectId, tool: &Tool, people: &People, now: DateTime) -> ToolDay {
@@ -102,7 +143,8 @@ fn tool_day(day: Day, id: ObjectId, tool: &Tool, people: &People, now: DateTime)
     }
 }
 
-fn user_day(day: Day, id: ObjectId, user: &User, (visits, millis): (u64, u64), now: DateTime) -> UserDay {
+/// Without its visits.
+fn user_day(day: Day, id: ObjectId, user: &User, now: DateTime) -> UserDay {
     UserDay {
         id: day.row_id(id),
         date: day,
@@ -110,8 +152,8 @@ fn user_day(day: Day, id: ObjectId, user: &User, (visits, millis): (u64, u64), n
         usage: user.uses.iter().map(|(_, uses)| i64::from(*uses)).sum(),
         failures: user.failures.into(),
         page_views: user.page_views.into(),
-        visits: count(visits),
-        minutes: ratio(millis.into(), MILLIS_PER_MINUTE).unwrap_or_default(),
+        visits: 0,
+        minutes: 0.0,
         last_used_at: user.last_use.map(DateTime::from_millis),
         last_activity_at: DateTime::from_millis(user.last_activity.unwrap_or_default()),
         updated_at: now,

@@ -14,6 +14,7 @@ use common::documents::user::Plan;
 use common::documents::{system_analytics, tool, user};
 use futures::TryStreamExt;
 use mongodb::options::{ReadConcern, SelectionCriteria};
+use mongodb::raw_batch_cursor::RawBatchCursor;
 use mongodb::{Collection, Database};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
@@ -96,12 +97,7 @@ async fn returning_looked_up(database: &Database, day: Day, fold: &Fold) -> anyh
 
 async fn returning_streamed(database: &Database, day: Day, fold: &Fold) -> anyhow::Result<u64> {
     let mut returning = 0;
-    let mut batches = users(database)
-        .find(created_before(day))
-        .projection(doc! { "_id": 1 })
-        .read_concern(ReadConcern::majority())
-        .batch()
-        .await?;
+    let mut batches = users_before(database, day).await?;
     while let Some(batch) = batches.try_next().await? {
         for document in batch.doc_slices()? {
             let RawBsonRef::Document(document) = document? else { continue };
@@ -109,6 +105,16 @@ async fn returning_streamed(database: &Database, day: Day, fold: &Fold) -> anyho
         }
     }
     Ok(returning)
+}
+
+/// The ids of the users created before `day` began.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn users_before(database: &Database, day: Day) -> mongodb::error::Result<RawBatchCursor> {
+    let users = users(database);
+    let ids = users.find(created_before(day)).projection(doc! { "_id": 1 });
+    ids.read_concern(ReadConcern::majority()).batch().await
 }
 
 /// The filter for the users created before `day` began.

@@ -278,12 +278,12 @@ fn summary(rolled: &Rolled) -> String {
         unreadable => format!(" ({} unreadable documents left out)", count(unreadable)),
     };
     format!(
-        "{}: {} tool uses, {} activities, {} health checks in {:.1} s{left_out}",
+        "{}: {} tool uses, {} activities, {} health checks in {}{left_out}",
         rolled.day,
         count(inputs.tool_usage),
         count(inputs.activity),
         count(inputs.health_checks),
-        rolled.took.as_secs_f64(),
+        rolled.took,
     )
 }
 

@@ -109,7 +109,7 @@ const MOST_TOOLS_SHOWN: usize = 500;
 /// A day was rolled up.
 pub fn rolled(rolled: &Rolled) {
     ROLLUPS.counter(&[if rolled.provisional { "provisional" } else { "rolled" }]).increment(1);
-    ROLLUP_DURATION.histogram(&[]).record(rolled.took);
+    ROLLUP_DURATION.histogram(&[]).record(rolled.took.total());
     for (source, documents) in [
         (Source::ToolUses, rolled.inputs.tool_usage),
         (Source::Activities, rolled.inputs.activity),

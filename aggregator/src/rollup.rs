@@ -1,5 +1,6 @@
 //! One day, from its events to its published document.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -36,9 +37,42 @@ pub struct Rolled {
     /// From how many documents.
     pub inputs: Inputs,
     /// How long it took.
-    pub took: Duration,
+    pub took: Took,
     /// The day was not over.
     pub provisional: bool,
+}
+
+/// How long each step of a day's roll-up took.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// Computing the document.
+    pub document: Duration,
+    /// Reading the events again for the rows of tools and users.
+    pub rows: Duration,
+    /// Writing the rows, and moving the counters with them.
+    pub counters: Duration,
+    /// Publishing the document.
+    pub publishing: Duration,
+}
+
+impl Took {
+    /// All steps together.
+    pub fn total(&self) -> Duration {
+        self.document + self.rows + self.counters + self.publishing
+    }
+}
+
+/// Seconds: in all, and of each step.
+impl fmt::Display for Took {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { document, rows, counters, publishing } = self;
+        let [total, document, rows, counters, publishing] =
+            [self.total(), *document, *rows, *counters, *publishing].map(|step| step.as_secs_f64());
+        write!(
+            formatter,
+            "{total:.1} s (document {document:.1}, rows {rows:.1}, counters {counters:.1}, publishing {publishing:.1})"
+        )
+    }
 }
 
 impl Rollup {
@@ -75,22 +109,21 @@ impl Rollup {
             state.as_ref().is_none_or(|state| state.sealed_at.is_none()),
             "{day} is sealed: its events are not whole any more, so its numbers stay as they are"
         );
+        let mut step = Step(started);
         let document = passing_faults(|| self.compute(day, self.engine)).await?;
-        let book = passing_faults(|| ledger::read::book(database, day, self.limits.readers));
-        let book = book.await.context("reading the events by tool and by user")?;
-        let used = book.users.iter().filter(|(_, user)| !user.uses.is_empty()).map(|(id, _)| *id);
-        let used: Vec<ObjectId> = used.collect();
-        let plans = passing_faults(|| lookup::plans(database, &used)).await?;
-        let ledger = ledger::of(day, &book, &plans, document.updated_at);
-        drop(book);
+        let of_document = step.end();
+        let ledger = passing_faults(|| ledger::of(database, day, self.limits, document.updated_at)).await?;
+        let of_rows = step.end();
         counters::write(database, lease, &ledger, Day::today().max(day)).await?;
+        let of_counters = step.end();
         let inputs = document.rollup.as_ref().map(|rollup| rollup.inputs).unwrap_or_default();
         let marks = state.map_or(0, |state| state.dirty_marks);
         passing_faults(|| publish::day(database, lease, &document, marks, started))
             .await
             .context("publishing the day")?;
         let provisional = document.rollup.is_some_and(|rollup| rollup.provisional);
-        Ok(Rolled { day, inputs, took: started.elapsed(), provisional })
+        let took = Took { document: of_document, rows: of_rows, counters: of_counters, publishing: step.end() };
+        Ok(Rolled { day, inputs, took, provisional })
     }
 
     /// The document that `engine` makes of `day`, without writing anything.
@@ -120,5 +153,16 @@ impl Rollup {
             previous: previous.as_ref(),
             now,
         }))
+    }
+}
+
+/// When the present step began.
+struct Step(Instant);
+
+impl Step {
+    /// How long it took; the next one begins.
+    fn end(&mut self) -> Duration {
+        let now = Instant::now();
+        now.duration_since(std::mem::replace(&mut self.0, now))
     }
 }

@@ -73,7 +73,7 @@ async fn roll_what_is_due(rollup: &Rollup, lease: &Held, is_night: bool) -> anyh
         match rollup.day(lease, day).await {
             Ok(Rolled { inputs, took, provisional, .. }) => {
                 let Inputs { tool_usage, activity, health_checks, unreadable } = inputs;
-                tracing::info!(%day, tool_usage, activity, health_checks, unreadable, ?took, provisional, "rolled up");
+                tracing::info!(%day, tool_usage, activity, health_checks, unreadable, %took, provisional, "rolled up");
             }
             // One bad day must not stop the others; but without the server they would only wait as long again.
             Err(error) if retry::is_passing(&error) || lease::is_taken_over(&error) => return Err(error),

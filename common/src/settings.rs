@@ -193,7 +193,7 @@ pub struct Aggregator {
     pub refresh: Duration,
     /// Slices of a day that are read at the same time, 1 to 64.
     pub scan_readers: usize,
-    /// Mebibytes of users and sessions that `scan` holds at a time, 16 to 65536.
+    /// Mebibytes of users and sessions that a reading of a day holds at a time, 16 to 65536.
     pub scan_memory_mib: usize,
 }
 

@@ -15,7 +15,7 @@ use aggregator::fold::Totals;
 use aggregator::fold::exact::LARGEST;
 use aggregator::rollup::Rollup;
 use aggregator::scan::{Limits, Source};
-use aggregator::{pushdown, scan};
+use aggregator::{ledger, pushdown, scan};
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Decimal128, Document, RawDocumentBuf, doc};
 use common::day::Day;
@@ -216,11 +216,16 @@ async fn a_day_that_does_not_fit_into_memory_is_counted_the_same_in_several_pass
     let day = Day::yesterday();
     events::store_people_and_tools(world.db(), &events::users(day), &events::tools()).await;
     events::store(world.db(), &events::random(day, 15_000, 5)).await;
-    let count = async |memory| scan::count(world.db(), day, Limits { readers: 3, memory }, 0).await.unwrap();
-    let whole = count(64 << 20).await;
-    assert_eq!(whole.0.active_users, 30);
+    let read = async |memory| {
+        let limits = Limits { readers: 3, memory };
+        let ledger = ledger::of(world.db(), day, limits, DateTime::from_millis(0)).await.unwrap();
+        (scan::count(world.db(), day, limits, 0).await.unwrap(), ledger.tools, ledger.users)
+    };
+    let whole = read(64 << 20).await;
+    assert_eq!(whole.0.0.active_users, 30);
+    assert_eq!(whole.2.len(), 30);
     for memory in [20_000, 5_000, 0] {
-        assert_eq!(count(memory).await, whole, "{memory} bytes");
+        assert_eq!(read(memory).await, whole, "{memory} bytes");
     }
 }
 

@@ -8,6 +8,7 @@ mod generated;
 use aggregator::daily::{self, Ingredients};
 use aggregator::fold::{Fold, Passes, SHARDS};
 use aggregator::lookup::UserCounts;
+use aggregator::scan::pass::Part;
 use common::documents::system_analytics::{Engine, SystemAnalytics};
 use e2e::recount::{self, User};
 use generated::{DATE, MINUTE, Stored, day, events, hex, rfc3339, stored, tools, users};
@@ -22,17 +23,18 @@ fn folded_into<'a>(mut fold: Fold, stored: impl IntoIterator<Item = &'a Stored>)
     let of_the_day = day().start().timestamp_millis()..day().end().timestamp_millis();
     for Stored { source, at, document, .. } in stored {
         if of_the_day.contains(at) {
-            source.fold(document, &mut fold).unwrap();
+            Part::add(&mut fold, Fold::read(*source, document).unwrap());
         }
     }
     fold
 }
 
-fn daily(fold: &Fold) -> SystemAnalytics {
+fn daily(fold: Fold) -> SystemAnalytics {
     let users = users();
     let created_before = |text: &'static str| users.iter().filter(move |user| user.created_at.as_str() < text);
     let before_end: Vec<&User> = created_before("2024-01-16T").collect();
     let names = tools().into_iter().map(|(id, name)| (id.parse().unwrap(), name)).collect();
+    let returning = created_before("2024-01-15T").filter(|user| fold.is_active(&user.id.parse().unwrap())).count();
     daily::document(&Ingredients {
         day: day(),
         totals: &fold.totals(),
@@ -43,8 +45,7 @@ fn daily(fold: &Fold) -> SystemAnalytics {
             verified: before_end.iter().filter(|user| user.verified).count() as i64,
             premium: before_end.iter().filter(|user| user.premium).count() as i64,
         },
-        returning_users: created_before("2024-01-15T").filter(|user| fold.is_active(&user.id.parse().unwrap())).count()
-            as u64,
+        returning_users: returning as u64,
         tool_names: &names,
         yesterday: None,
         previous: None,
@@ -52,7 +53,7 @@ fn daily(fold: &Fold) -> SystemAnalytics {
     })
 }
 
-fn metrics(fold: &Fold) -> Value {
+fn metrics(fold: Fold) -> Value {
     bson::serialize_to_bson(&daily(fold).metrics).unwrap().into_relaxed_extjson()
 }
 
@@ -62,7 +63,7 @@ proptest! {
     #[test]
     fn the_fold_counts_what_the_recount_counts(events in events()) {
         let recounted = recount::metrics(DATE, &events, &users(), &tools());
-        prop_assert_eq!(metrics(&fold(&stored(&events))), recounted);
+        prop_assert_eq!(metrics(fold(&stored(&events))), recounted);
     }
 
     #[test]
@@ -91,14 +92,14 @@ proptest! {
 
         let mut passes = Passes::default();
         for shards in [0..cut, cut..SHARDS] {
-            passes.add(&folded_into(Fold::of_shards(day(), shards), &stored));
+            passes.add(folded_into(Fold::of_shards(day(), shards), &stored));
         }
         prop_assert_eq!(passes.totals(), whole.clone());
         let mut halved = fold(&stored);
         halved.keep(cut);
         let mut passes = Passes::default();
-        passes.add(&halved);
-        passes.add(&folded_into(Fold::of_shards(day(), cut..SHARDS), &stored));
+        passes.add(halved);
+        passes.add(folded_into(Fold::of_shards(day(), cut..SHARDS), &stored));
         prop_assert_eq!(passes.totals(), whole);
     }
 }

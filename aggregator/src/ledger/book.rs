@@ -1,7 +1,11 @@
 //! Folds a day into each tool's and each user's part of it.
 //!
-//! Invariant: like the day's [`Fold`](crate::fold::Fold), a [`Book`] does not know in which order or slices its events came.
-//! It takes about 100 bytes a user, 16 for each tool that the user used, and 57 a session, times the slack of a hash table.
+//! Invariant: like the day's [`Fold`](crate::fold::Fold), a [`Book`] does not know in which order or slices its events came, and
+//! holds the users and sessions of some shards. It takes 56 bytes a session, 77 a user, times the slack of a hash table, and
+//! 16 for each tool that a user used, times the slack of a list.
+
+use std::hint::black_box;
+use std::ops::Range;
 
 use bson::oid::ObjectId;
 use common::documents::activity_log::Action;
@@ -9,8 +13,9 @@ use rustc_hash::FxHashMap;
 
 use super::histogram::Histogram;
 use crate::fold::exact::Mean;
-use crate::fold::visits::{Session, Visit};
-use crate::fold::{Activity, FARTHEST, ToolUse, merge_maps};
+use crate::fold::sessions::Sessions;
+use crate::fold::visits::Visit;
+use crate::fold::{Activity, Event, FARTHEST, HealthCheck, ToolUse, merge_maps, shard_of, table_bytes};
 
 /// Two capital letters of ASCII; any other text is [`OTHER_COUNTRY`], so that no sender can make a day's list long.
 pub type Country = [u8; 2];
@@ -19,13 +24,21 @@ pub type Country = [u8; 2];
 pub const OTHER_COUNTRY: Country = *b"??";
 
 /// Part of a day, or all of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Book {
     /// Every tool that was used or checked.
     pub tools: FxHashMap<ObjectId, Tool>,
-    /// Every active user.
-    pub users: FxHashMap<ObjectId, User>,
-    sessions: FxHashMap<ObjectId, UserSession>,
+    held: Range<usize>,
+    users: Vec<Users>,
+    sessions: Sessions<Option<ObjectId>>,
+}
+
+/// The active users of a shard.
+#[derive(Debug, Default)]
+struct Users {
+    table: FxHashMap<ObjectId, User>,
+    /// Bytes of their lists of tools.
+    heap: usize,
 }
 
 /// One tool's part of the day.
@@ -70,16 +83,8 @@ pub struct User {
     pub last_activity: Option<i64>,
 }
 
-/// A session and whose it is. Where the events of several users name the same session, it is the one with the smallest
-/// id: any rule will do that does not depend on the order of the events.
-#[derive(Clone, Debug)]
-struct UserSession {
-    session: Session,
-    user: Option<ObjectId>,
-}
-
 /// What a tool use adds besides what the day's fold takes of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Details {
     /// Its `timestamp`, milliseconds since 1970.
     pub at: i64,
@@ -90,6 +95,52 @@ pub struct Details {
 }
 
 impl Book {
+    /// Nothing yet, for a pass that takes only the users and sessions of `held`.
+    pub fn of_shards(held: Range<usize>) -> Self {
+        Self {
+            tools: FxHashMap::default(),
+            users: held.clone().map(|_| Users::default()).collect(),
+            sessions: Sessions::of_shards(held.clone()),
+            held,
+        }
+    }
+
+    /// The shards whose users and sessions it holds.
+    pub fn held(&self) -> Range<usize> {
+        self.held.clone()
+    }
+
+    /// Drops the shards from `end` on, and their memory.
+    pub fn keep(&mut self, end: usize) {
+        self.held.end = end.clamp(self.held.start, self.held.end);
+        self.users.truncate(self.held.len());
+        self.sessions.keep(end);
+    }
+
+    /// Bytes of its users and sessions.
+    pub fn bytes(&self) -> usize {
+        let of_users = self.users.iter().map(|users| table_bytes(&users.table) + users.heap);
+        of_users.sum::<usize>() + self.sessions.bytes()
+    }
+
+    /// Every active user of its shards.
+    pub fn users(&self) -> impl Iterator<Item = (&ObjectId, &User)> {
+        self.users.iter().flat_map(|users| &users.table)
+    }
+
+    /// Looks at what adding the event will look at, so that it is in the cache by then.
+    pub fn look_up(&self, event: &Event) {
+        let (user, session) = event.user_and_session();
+        if let Some(session) = session {
+            self.sessions.look_up(&session);
+        }
+        if let Some(user) = user {
+            let index = shard_of(&user).checked_sub(self.held.start);
+            let users = index.and_then(|index| self.users.get(index));
+            black_box(users.is_some_and(|users| users.table.contains_key(&user)));
+        }
+    }
+
     /// Adds a tool use.
     pub fn add_tool_use(&mut self, tool_use: &ToolUse, details: Details) {
         let tool = self.tools.entry(tool_use.tool).or_default();
@@ -108,11 +159,11 @@ impl Book {
         let start = tool_use.start.clamp(-FARTHEST, FARTHEST);
         let end = tool_use.end.clamp(start, FARTHEST);
         self.add_visit(tool_use.session, tool_use.user, Visit { start, end, page_views: 0, tool_uses: 1 });
-        if let Some(user) = self.user(tool_use.user, details.at) {
+        self.change_user(tool_use.user, details.at, |user| {
             user.add_uses(tool_use.tool, 1);
             user.failures += u32::from(!tool_use.success);
             user.last_use = user.last_use.max(Some(details.at));
-        }
+        });
     }
 
     /// Adds an activity. Whoever failed to log in is not known to be who he says.
@@ -124,57 +175,78 @@ impl Book {
         let at = activity.at.clamp(-FARTHEST, FARTHEST);
         let visit = Visit { start: at, end: at, page_views: is_page_view.into(), tool_uses: 0 };
         self.add_visit(activity.session, activity.user, visit);
-        if let Some(user) = self.user(activity.user, activity.at) {
-            user.page_views += u32::from(is_page_view);
-        }
+        self.change_user(activity.user, activity.at, |user| user.page_views += u32::from(is_page_view));
     }
 
-    /// Adds a health check.
-    pub fn add_health_check(&mut self, tool: ObjectId, healthy: bool, at: i64) {
-        let tool = self.tools.entry(tool).or_default();
+    /// A slice of the day is over, and another one follows. Nothing changes but where its sessions are.
+    pub fn end_slice(&mut self) {
+        self.sessions.end_slice();
+    }
+
+    /// Adds a health check of this time.
+    pub fn add_health_check(&mut self, check: &HealthCheck, at: i64) {
+        let tool = self.tools.entry(check.tool).or_default();
         tool.checks += 1;
-        tool.healthy_checks += u64::from(healthy);
+        tool.healthy_checks += u64::from(check.healthy);
         tool.last_check = tool.last_check.max(Some(at));
     }
 
-    /// Adds everything that another part of the same day holds.
+    /// Adds everything that another part of the same day holds, as far as both hold the same shards.
     #[must_use]
-    pub fn merged(mut self, other: Self) -> Self {
+    pub fn merged(mut self, mut other: Self) -> Self {
+        let end = self.held.end.min(other.held.end);
+        self.keep(end);
+        other.keep(end);
         merge_maps(&mut self.tools, other.tools, Tool::merge);
-        merge_maps(&mut self.users, other.users, User::merge);
-        merge_maps(&mut self.sessions, other.sessions, UserSession::merge);
+        for (users, other) in self.users.iter_mut().zip(other.users) {
+            users.merge(other);
+        }
+        self.sessions.merge(other.sessions);
         self
     }
 
-    /// By user, the number of visits and their length together in milliseconds.
-    pub fn visits_by_user(&self) -> FxHashMap<ObjectId, (u64, u64)> {
-        let mut by_user: FxHashMap<ObjectId, (u64, u64)> = FxHashMap::default();
-        for UserSession { session, user } in self.sessions.values() {
-            let Some(user) = user else { continue };
-            let sums = by_user.entry(*user).or_default();
+    /// Adds the visits of its sessions to those of their users: how many, and their length together in milliseconds.
+    pub fn add_visits_to(self, by_user: &mut FxHashMap<ObjectId, (u64, u64)>) {
+        self.sessions.for_each(|user, session| {
+            let Some(user) = user else { return };
+            let sums = by_user.entry(user).or_default();
             for visit in session.visits() {
                 sums.0 += 1;
                 sums.1 = sums.1.saturating_add(visit.duration());
             }
-        }
-        by_user
+        });
     }
 
     fn add_visit(&mut self, session: Option<ObjectId>, user: Option<ObjectId>, event: Visit) {
-        let Some(session) = session else { return };
-        self.sessions
-            .entry(session)
-            .and_modify(|known| {
-                known.session.add(event);
-                known.user = smallest(known.user, user);
-            })
-            .or_insert_with(|| UserSession { session: Session::of(event), user });
+        if let Some(session) = session {
+            self.sessions.add(session, user, event);
+        }
     }
 
-    fn user(&mut self, user: Option<ObjectId>, at: i64) -> Option<&mut User> {
-        let user = self.users.entry(user?).or_default();
+    fn change_user(&mut self, user: Option<ObjectId>, at: i64, change: impl FnOnce(&mut User)) {
+        let Some(id) = user else { return };
+        let index = shard_of(&id).checked_sub(self.held.start);
+        let Some(users) = index.and_then(|index| self.users.get_mut(index)) else { return };
+        let user = users.table.entry(id).or_default();
+        users.heap -= user.heap_bytes();
         user.last_activity = user.last_activity.max(Some(at));
-        Some(user)
+        change(user);
+        users.heap += user.heap_bytes();
+    }
+}
+
+impl Users {
+    fn merge(&mut self, mut other: Self) {
+        if other.table.len() > self.table.len() {
+            std::mem::swap(self, &mut other);
+        }
+        self.heap += other.heap;
+        let heap = &mut self.heap;
+        merge_maps(&mut self.table, other.table, |held, other| {
+            *heap -= held.heap_bytes() + other.heap_bytes();
+            held.merge(other);
+            *heap += held.heap_bytes();
+        });
     }
 }
 
@@ -197,6 +269,10 @@ impl Tool {
 }
 
 impl User {
+    fn heap_bytes(&self) -> usize {
+        self.uses.capacity() * size_of::<(ObjectId, u32)>()
+    }
+
     fn add_uses(&mut self, tool: ObjectId, uses: u32) {
         match self.uses.binary_search_by_key(&tool, |(id, _)| *id) {
             Ok(at) => self.uses[at].1 += uses,
@@ -213,17 +289,6 @@ impl User {
         self.last_use = self.last_use.max(other.last_use);
         self.last_activity = self.last_activity.max(other.last_activity);
     }
-}
-
-impl UserSession {
-    fn merge(&mut self, other: Self) {
-        self.session.merge(other.session);
-        self.user = smallest(self.user, other.user);
-    }
-}
-
-fn smallest(one: Option<ObjectId>, other: Option<ObjectId>) -> Option<ObjectId> {
-    one.into_iter().chain(other).min()
 }
 
 fn joined(one: Option<(u64, u64)>, other: Option<(u64, u64)>) -> Option<(u64, u64)> {

@@ -1,177 +1,129 @@
 //! Reads a day's events into a [`Book`]. What the day's scan leaves out as unreadable is left out here by the same rules.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::Range;
 
-use anyhow::Context;
-use bson::oid::ObjectId;
-use bson::raw::{RawBsonRef, RawDocument};
-use bson::{Document, RawDocumentBuf, doc};
-use chrono::TimeDelta;
+use bson::{Document, doc};
 use common::day::Day;
-use common::documents::activity_log::Action;
-use futures::TryStreamExt;
-use mongodb::Database;
-use mongodb::options::ReadConcern;
-use tokio::task::JoinSet;
 
 use super::book::{Book, Country, Details, OTHER_COUNTRY};
-use crate::fold::exact::Mean;
-use crate::fold::{Activity, ToolUse};
-use crate::scan::{Source, within};
+use crate::fold::{Event, ToolUse};
+use crate::scan::Source;
+use crate::scan::documents::{self, Unreadable};
+use crate::scan::elements::{Elements, Value};
+use crate::scan::pass::Part;
 
-const SLICE: TimeDelta = TimeDelta::minutes(60);
-const SLICES: usize = 24;
+/// What a document says.
+pub struct Read {
+    event: Event,
+    details: Details,
+}
 
-/// All events of `day`, with `readers` queries at a time.
-///
-/// # Errors
-/// MongoDB fails, or a cursor returns what is not BSON.
-pub async fn book(database: &Database, day: Day, readers: usize) -> anyhow::Result<Book> {
-    let taken = Arc::new(AtomicUsize::new(0));
-    let mut running = JoinSet::new();
-    for _ in 0..readers {
-        let (database, taken) = (database.clone(), Arc::clone(&taken));
-        running.spawn(async move {
-            let mut book = Book::default();
-            loop {
-                let slice = taken.fetch_add(1, Ordering::Relaxed);
-                let Some(source) = Source::ALL.get(slice / SLICES) else { return anyhow::Ok(book) };
-                read_slice(&database, day, *source, slice % SLICES, &mut book).await?;
+impl Part for Book {
+    type Event = Read;
+
+    fn of_shards(_: Day, shards: Range<usize>) -> Self {
+        Self::of_shards(shards)
+    }
+
+    fn projection(source: Source) -> Document {
+        match source {
+            Source::ToolUses => doc! {
+                "_id": 0, "userId": 1, "toolId": 1, "sessionId": 1, "usage.startTime": 1, "usage.endTime": 1,
+                "usage.success": 1, "usage.duration": 1, "performance.responseTime": 1, "context.location.country": 1,
+                "timestamp": 1,
+            },
+            Source::Activities => doc! { "_id": 0, "userId": 1, "sessionId": 1, "action": 1, "timestamp": 1 },
+            Source::HealthChecks => doc! { "_id": 0, "toolId": 1, "healthy": 1, "timestamp": 1 },
+        }
+    }
+
+    fn read(source: Source, document: &[u8]) -> Result<Read, Unreadable> {
+        let (event, details) = match source {
+            Source::ToolUses => {
+                let tool_use = documents::tool_use(document)?;
+                (Event::ToolUse(tool_use), details(document, &tool_use))
             }
-        });
+            Source::Activities => (Event::Activity(documents::activity(document)?), Details::default()),
+            Source::HealthChecks => {
+                let at = timestamp(document).unwrap_or_default();
+                (Event::HealthCheck(documents::health_check(document)?), Details { at, ..Details::default() })
+            }
+        };
+        Ok(Read { event, details })
     }
-    let mut whole = Book::default();
-    while let Some(finished) = running.join_next().await {
-        whole = whole.merged(finished.context("a reader ended early")??);
-    }
-    Ok(whole)
-}
 
-async fn read_slice(
-    database: &Database,
-    day: Day,
-    source: Source,
-    slice: usize,
-    book: &mut Book,
-) -> anyhow::Result<()> {
-    let from = day.start() + SLICE * i32::try_from(slice)?;
-    let mut batches = database
-        .collection::<RawDocumentBuf>(source.collection())
-        .find(within(from, from + SLICE))
-        .projection(projection(source))
-        .read_concern(ReadConcern::majority())
-        .batch()
-        .await?;
-    while let Some(batch) = batches.try_next().await? {
-        for document in batch.doc_slices()? {
-            let RawBsonRef::Document(document) = document? else { continue };
-            // None is what the scan reports as left out.
-            let _ = add(source, document, book);
+    fn look_up(&self, Read { event, .. }: &Read) {
+        self.look_up(event);
+    }
+
+    fn add(&mut self, Read { event, details }: Read) {
+        match event {
+            Event::ToolUse(tool_use) => self.add_tool_use(&tool_use, details),
+            Event::Activity(activity) => self.add_activity(&activity),
+            Event::HealthCheck(check) => self.add_health_check(&check, details.at),
         }
     }
-    Ok(())
-}
 
-fn projection(source: Source) -> Document {
-    match source {
-        Source::ToolUses => doc! {
-            "_id": 0, "userId": 1, "toolId": 1, "sessionId": 1, "usage.startTime": 1, "usage.endTime": 1,
-            "usage.success": 1, "usage.duration": 1, "performance.responseTime": 1, "context.location.country": 1,
-            "timestamp": 1,
-        },
-        Source::Activities => doc! { "_id": 0, "userId": 1, "sessionId": 1, "action": 1, "timestamp": 1 },
-        Source::HealthChecks => doc! { "_id": 0, "toolId": 1, "healthy": 1, "timestamp": 1 },
+    fn end_slice(&mut self) {
+        self.end_slice();
+    }
+
+    fn keep(&mut self, end: usize) {
+        self.keep(end);
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes()
+    }
+
+    fn merged(self, other: Self) -> Self {
+        self.merged(other)
     }
 }
 
-fn add(source: Source, document: &RawDocument, book: &mut Book) -> Option<()> {
-    match source {
-        Source::ToolUses => {
-            let (tool_use, details) = tool_use(document)?;
-            book.add_tool_use(&tool_use, details);
-        }
-        Source::Activities => {
-            let action = document.get_str("action").ok()?;
-            book.add_activity(&Activity {
-                user: optional_id(document, "userId")?,
-                session: optional_id(document, "sessionId")?,
-                action: *Action::ALL.iter().find(|known| known.as_str() == action)?,
-                at: millis(document, "timestamp")?,
-            });
-        }
-        Source::HealthChecks => {
-            let healthy = document.get_bool("healthy").ok()?;
-            book.add_health_check(document.get_object_id("toolId").ok()?, healthy, millis(document, "timestamp")?);
-        }
-    }
-    Some(())
-}
-
-fn tool_use(document: &RawDocument) -> Option<(ToolUse, Details)> {
-    let usage = document.get_document("usage").ok()?;
-    let end = millis(usage, "endTime")?;
-    let tool_use = ToolUse {
-        user: optional_id(document, "userId")?,
-        tool: document.get_object_id("toolId").ok()?,
-        session: optional_id(document, "sessionId")?,
-        start: millis(usage, "startTime")?,
-        end,
-        success: usage.get_bool("success").ok()?,
-        response_time: response_time(document)?,
-    };
-    let details = Details {
-        at: millis(document, "timestamp").unwrap_or(end),
-        duration: usage.get("duration").ok().flatten().map_or(0, whole_millis),
-        country: country(document),
-    };
-    Some((tool_use, details))
-}
-
-fn millis(document: &RawDocument, field: &str) -> Option<i64> {
-    Some(document.get_datetime(field).ok()?.timestamp_millis())
-}
-
-/// Missing and null are no id; the outer none is any other type.
-fn optional_id(document: &RawDocument, field: &str) -> Option<Option<ObjectId>> {
-    match document.get(field).ok()? {
-        None | Some(RawBsonRef::Null) => Some(None),
-        Some(value) => value.as_object_id().map(Some),
+/// None of them keeps a document out of the day: what is missing or of another type counts as if it were not there.
+fn details(document: &[u8], tool_use: &ToolUse) -> Details {
+    let location = inner(document, b"context").and_then(|context| inner(context, b"location"));
+    Details {
+        at: timestamp(document).unwrap_or(tool_use.end),
+        duration: inner(document, b"usage").and_then(|usage| field(usage, b"duration")).map_or(0, whole_millis),
+        country: location.and_then(|location| field(location, b"country")).and_then(country),
     }
 }
 
-fn response_time(document: &RawDocument) -> Option<Option<f64>> {
-    let value = match document.get("performance").ok()? {
-        None | Some(RawBsonRef::Null) => return Some(None),
-        Some(performance) => performance.as_document()?.get("responseTime").ok()?,
-    };
-    let millis = match value {
-        None | Some(RawBsonRef::Null) => return Some(None),
-        Some(RawBsonRef::Double(millis)) => millis,
-        Some(RawBsonRef::Int32(millis)) => millis.into(),
-        Some(RawBsonRef::Int64(millis)) => millis as f64,
-        Some(_) => return None,
-    };
-    Mean::takes(millis).then_some(Some(millis))
+fn timestamp(document: &[u8]) -> Option<i64> {
+    match field(document, b"timestamp")? {
+        Value::DateTime(millis) => Some(millis),
+        _ => None,
+    }
 }
 
-/// A length of time that counts in sums only: what is none is 0, so that it never keeps a document out of the day.
-fn whole_millis(value: RawBsonRef<'_>) -> u64 {
+fn whole_millis(value: Value<'_>) -> u64 {
     match value {
-        RawBsonRef::Int32(millis) => u64::try_from(millis).unwrap_or(0),
-        RawBsonRef::Int64(millis) => u64::try_from(millis).unwrap_or(0),
-        RawBsonRef::Double(millis) => millis as u64,
+        Value::Int32(millis) => u64::try_from(millis).unwrap_or(0),
+        Value::Int64(millis) => u64::try_from(millis).unwrap_or(0),
+        Value::Double(millis) => millis as u64,
         _ => 0,
     }
 }
 
-/// `context.location.country` as far as it is a text; what is around it may be anything.
-fn country(document: &RawDocument) -> Option<Country> {
-    let location = document.get_document("context").ok()?.get_document("location").ok()?;
-    Some(match location.get_str("country").ok()?.as_bytes() {
+fn country(value: Value<'_>) -> Option<Country> {
+    let Value::Text(text) = value else { return None };
+    Some(match text {
         [first, second] if first.is_ascii_alphabetic() && second.is_ascii_alphabetic() => {
             [first.to_ascii_uppercase(), second.to_ascii_uppercase()]
         }
         _ => OTHER_COUNTRY,
     })
+}
+
+fn inner<'a>(document: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    match field(document, name)? {
+        Value::Document(document) => Some(document),
+        _ => None,
+    }
+}
+
+fn field<'a>(document: &'a [u8], name: &[u8]) -> Option<Value<'a>> {
+    Elements::of(document).ok()?.flatten().find(|(found, _)| *found == name).map(|(_, value)| value)
 }
