@@ -1,16 +1,18 @@
 //! One day rolled up in four ways, in one run, because the machine's speed drifts: the floor (what the scan engine reads, read
 //! and thrown away), both engines, and the pipelines that people write when they want the numbers one by one.
 
-mod day;
 mod naive;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use aggregator::fold::Fold;
+use aggregator::scan::pass::Part;
 use aggregator::scan::{self, Limits, Source, within};
 use aggregator::{lookup, pushdown};
 use anyhow::{Context, ensure};
+use benches::day;
 use bson::RawDocumentBuf;
 use common::day::Day;
 use common::settings::Settings;
@@ -132,6 +134,7 @@ async fn measure(servers: &mut Servers, events: usize, options: &Options) -> any
     let mut command = servers.program("aggregator", &name, "unused")?;
     command.args(["run", "--date", &day.to_string()]);
     let cost = tokio::task::spawn_blocking(|| process::measure(command)).await??;
+    eprint!("{}", cost.stdout);
     let (mut pushed_down, mut naive) = (f64::NAN, f64::NAN);
     if !options.scan_only {
         let started = Instant::now();
@@ -177,7 +180,8 @@ impl Meter {
     }
 }
 
-/// Reads what the scan engine reads, in as many slices, with the same projection, and throws it away; returns its bytes.
+/// Reads what the scan engine reads, in as many slices, with the same projection, and throws it away; returns its bytes. The
+/// users created before the day belong to it: without them nobody knows who has returned.
 async fn floor(database: &Database, day: Day, readers: usize) -> anyhow::Result<usize> {
     const SLICES: usize = 96;
     let next = Arc::new(AtomicUsize::new(0));
@@ -195,7 +199,7 @@ async fn floor(database: &Database, day: Day, readers: usize) -> anyhow::Result<
                     let mut batches = database
                         .collection::<RawDocumentBuf>(source.collection())
                         .find(within(from, from + chrono::TimeDelta::minutes(15)))
-                        .projection(source.projection())
+                        .projection(<Fold as Part>::projection(source))
                         .batch_size(scan::BATCH)
                         .read_concern(ReadConcern::majority())
                         .batch()
@@ -210,6 +214,10 @@ async fn floor(database: &Database, day: Day, readers: usize) -> anyhow::Result<
     let mut read = 0;
     for reader in futures::future::join_all(readers).await {
         read += reader.context("a reader ended early")??;
+    }
+    let mut users = lookup::users_before(database, day).await?;
+    while let Some(batch) = users.try_next().await? {
+        read += batch.as_raw_document().as_bytes().len();
     }
     Ok(read)
 }

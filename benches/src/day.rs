@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bson::oid::ObjectId;
-use bson::{DateTime, Document, RawDocumentBuf, doc, rawdoc};
+use bson::{DateTime, Document, RawBson, RawDocumentBuf, doc, rawdoc};
 use common::day::Day;
 use mongodb::{Database, IndexModel};
 
@@ -84,6 +84,39 @@ pub async fn insert(database: &Database, day: Day, events: usize) -> anyhow::Res
         database.collection::<Document>(collection).create_index(index).await?;
     }
     Ok(())
+}
+
+/// The tool uses of such a day as the aggregator's scan reads them, in order of time and one after the other, as in an answer
+/// of the server; and where each ends.
+pub fn projected_tool_uses(day: Day, events: usize) -> (Vec<u8>, Vec<usize>) {
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    for (event, number) in of_a_day(events).iter().zip(0..) {
+        if event.kind == Kind::ToolUse {
+            bytes.extend_from_slice(projected(&document(day, event, number)).as_bytes());
+            ends.push(bytes.len());
+        }
+    }
+    (bytes, ends)
+}
+
+/// The fields that the scan asks for.
+fn projected(document: &RawDocumentBuf) -> RawDocumentBuf {
+    let mut projected = RawDocumentBuf::new();
+    for (name, value) in document.iter().flatten() {
+        let fields: &[&str] = match name.as_str() {
+            "userId" | "toolId" | "sessionId" => {
+                projected.append(name, RawBson::from(value));
+                continue;
+            }
+            "usage" => &["startTime", "endTime", "success"],
+            "performance" => &["responseTime"],
+            _ => continue,
+        };
+        let inner = value.as_document().into_iter().flat_map(|document| document.iter().flatten());
+        let wanted = inner.filter(|(name, _)| fields.contains(&name.as_str()));
+        projected.append(name, RawDocumentBuf::from_iter(wanted.map(|(name, value)| (name, RawBson::from(value)))));
+    }
+    projected
 }
 
 /// In order of time. A session has 1 to 7 events, 2.3 on average, up to four minutes apart; one event of a hundred is a health
