@@ -38,14 +38,6 @@ impl Presence {
         }
     }
 
-    /// When the first of the times starts.
-    pub fn starts_at(&self) -> Option<i64> {
-        match self {
-            Self::Near(intervals) => intervals.first().map(|(start, _)| (*start).into()),
-            Self::Far(intervals) => intervals.first().map(|(start, _)| *start),
-        }
-    }
-
     /// Bytes held outside of the value itself.
     pub fn heap_bytes(&self) -> usize {
         match self {

@@ -11,7 +11,7 @@ use std::ops::Range;
 use bson::oid::ObjectId;
 use rustc_hash::FxHashMap;
 
-use super::visits::{Session, Visit};
+use super::visits::{Session, Several, Single, Visit};
 use super::{shard_of, table_bytes};
 
 /// Sessions of a list that are allocated at once: so many that their slack is small beside a shard that matters.
@@ -55,11 +55,13 @@ pub struct Sessions<O> {
     set_aside: Vec<List<O>>,
 }
 
-/// What is set aside of a shard, in chunks, so that it grows and is joined without being moved.
+/// What is set aside of a shard.
 #[derive(Clone, Debug)]
 struct List<O> {
-    chunks: Vec<Vec<(ObjectId, Part<O>)>>,
-    /// Bytes that the sessions own beside.
+    /// In chunks, so that it grows and is joined without being moved.
+    single: Vec<Vec<(ObjectId, O, Single)>>,
+    several: Vec<(ObjectId, O, Box<Several>)>,
+    /// Bytes that the latter own beside.
     heap: usize,
 }
 
@@ -125,8 +127,9 @@ impl<O: Owner> Sessions<O> {
         self.end_slice();
         other.end_slice();
         for (list, other) in self.set_aside.iter_mut().zip(other.set_aside) {
+            list.single.extend(other.single);
+            list.several.extend(other.several);
             list.heap += other.heap;
-            list.chunks.extend(other.chunks);
         }
     }
 
@@ -135,8 +138,8 @@ impl<O: Owner> Sessions<O> {
         self.end_slice();
         let mut whole: FxHashMap<ObjectId, Part<O>> = FxHashMap::default();
         for list in self.set_aside {
-            whole.reserve(list.chunks.iter().map(Vec::len).sum());
-            for (id, part) in list.chunks.into_iter().flatten() {
+            whole.reserve(list.len());
+            for (id, part) in list.into_parts() {
                 match whole.entry(id) {
                     Entry::Occupied(mut known) => known.get_mut().merge(part),
                     Entry::Vacant(free) => drop(free.insert(part)),
@@ -156,25 +159,41 @@ impl<O: Owner> Part<O> {
 
 impl<O> Default for List<O> {
     fn default() -> Self {
-        Self { chunks: Vec::new(), heap: 0 }
+        Self { single: Vec::new(), several: Vec::new(), heap: 0 }
     }
 }
 
 impl<O> List<O> {
     fn push(&mut self, id: ObjectId, part: Part<O>) {
         self.heap += part.session.heap_bytes();
-        match self.chunks.last_mut().filter(|chunk| chunk.len() < chunk.capacity()) {
-            Some(chunk) => chunk.push((id, part)),
+        let single = match part.session {
+            Session::Single(single) => single,
+            Session::Several(several) => return self.several.push((id, part.owner, several)),
+        };
+        match self.single.last_mut().filter(|chunk| chunk.len() < chunk.capacity()) {
+            Some(chunk) => chunk.push((id, part.owner, single)),
             None => {
                 let mut chunk = Vec::with_capacity(CHUNK);
-                chunk.push((id, part));
-                self.chunks.push(chunk);
+                chunk.push((id, part.owner, single));
+                self.single.push(chunk);
             }
         }
     }
 
+    fn len(&self) -> usize {
+        self.single.iter().map(Vec::len).sum::<usize>() + self.several.len()
+    }
+
+    fn into_parts(self) -> impl Iterator<Item = (ObjectId, Part<O>)> {
+        let single = self.single.into_iter().flatten().map(|(id, owner, single)| (id, owner, Session::Single(single)));
+        let several = self.several.into_iter().map(|(id, owner, several)| (id, owner, Session::Several(several)));
+        single.chain(several).map(|(id, owner, session)| (id, Part { owner, session }))
+    }
+
     fn bytes(&self) -> usize {
-        self.chunks.iter().map(Vec::capacity).sum::<usize>() * size_of::<(ObjectId, Part<O>)>() + self.heap
+        self.single.iter().map(Vec::capacity).sum::<usize>() * size_of::<(ObjectId, O, Single)>()
+            + self.several.capacity() * size_of::<(ObjectId, O, Box<Several>)>()
+            + self.heap
     }
 }
 
@@ -201,8 +220,8 @@ mod tests {
 
     #[test]
     fn a_session_is_as_small_as_promised() {
-        assert_eq!(size_of::<(ObjectId, Part<()>)>(), 40);
-        assert_eq!(size_of::<(ObjectId, Part<Option<ObjectId>>)>(), 56);
+        assert_eq!(size_of::<(ObjectId, (), Single)>(), 32);
+        assert_eq!(size_of::<(ObjectId, Option<ObjectId>, Single)>(), 48);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Folds a day into each tool's and each user's part of it.
 //!
 //! Invariant: like the day's [`Fold`](crate::fold::Fold), a [`Book`] does not know in which order or slices its events came, and
-//! holds the users and sessions of some shards. It takes 56 bytes a session, 77 a user, times the slack of a hash table, and
+//! holds the users and sessions of some shards. It takes 48 bytes a session, 77 a user, times the slack of a hash table, and
 //! 16 for each tool that a user used, times the slack of a list.
 
 use std::hint::black_box;
