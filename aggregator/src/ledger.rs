@@ -17,11 +17,10 @@ use common::documents::user_day::UserDay;
 use mongodb::Database;
 use rustc_hash::FxHashMap;
 
-use crate::fold::SHARDS;
 use crate::fold::exact::ratio;
 use crate::lookup;
 use crate::scan::Limits;
-use crate::scan::pass::pass;
+use crate::scan::pass::{Unread, pass};
 use book::{Book, Country, OTHER_COUNTRY, Tool, User};
 
 const MILLIS_PER_MINUTE: u128 = 60_000;
@@ -43,14 +42,14 @@ pub struct Ledger {
 /// MongoDB fails, or a cursor returns what is not BSON.
 pub async fn of(database: &Database, day: Day, limits: Limits, now: DateTime) -> anyhow::Result<Ledger> {
     let mut passes = Passes::default();
-    let mut shards = 0..SHARDS;
-    while !shards.is_empty() {
+    let mut unread = Unread::of_a_day();
+    while let Some(shards) = unread.next() {
         let (book, _) = pass::<Book>(database, day, limits, shards.clone())
             .await
             .context("reading the events by tool and by user")?;
         let used: Vec<ObjectId> = book.users().filter(|(_, user)| !user.uses.is_empty()).map(|(id, _)| *id).collect();
         let plans = lookup::plans(database, &used).await?;
-        shards.start = book.held().end;
+        unread.done(day, &book.held());
         passes.add(day, book, &plans, now);
     }
     Ok(passes.ledger(day, now))

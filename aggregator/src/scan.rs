@@ -15,8 +15,8 @@ use common::documents::{activity_log, health_check, usage_analytics};
 use mongodb::Database;
 
 use self::documents::Unreadable;
-use self::pass::{Part, pass};
-use crate::fold::{Event, Fold, Passes, SHARDS, Totals};
+use self::pass::{Part, Unread, pass};
+use crate::fold::{Event, Fold, Passes, Totals};
 use crate::lookup;
 
 /// Documents of one answer: some 2 MB, so that readers times answers stay small in memory.
@@ -64,8 +64,8 @@ pub struct Limits {
 pub async fn count(database: &Database, day: Day, limits: Limits, users: i64) -> anyhow::Result<(Totals, u64)> {
     let mut passes = Passes::default();
     let mut returning = 0;
-    let mut shards = 0..SHARDS;
-    while !shards.is_empty() {
+    let mut unread = Unread::of_a_day();
+    while let Some(shards) = unread.next() {
         let (mut fold, left_out) =
             pass::<Fold>(database, day, limits, shards.clone()).await.context("reading the events")?;
         // Every pass leaves out the same.
@@ -76,11 +76,8 @@ pub async fn count(database: &Database, day: Day, limits: Limits, users: i64) ->
         returning += lookup::returning_users(database, day, &fold, users)
             .await
             .context("finding out which active users were there before")?;
-        shards.start = fold.held().end;
+        unread.done(day, &fold.held());
         passes.add(fold);
-        if !shards.is_empty() {
-            tracing::info!(%day, done = shards.start, of = SHARDS, "the day does not fit into memory, reading it again");
-        }
     }
     Ok((passes.totals(), returning))
 }

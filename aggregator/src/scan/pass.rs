@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use super::documents::Unreadable;
 use super::elements::{Elements, Value};
 use super::{BATCH, Limits, Source, within};
+use crate::fold::SHARDS;
 use crate::metrics;
 
 /// Short enough that the readers finish together, long enough that a query costs little beside what it returns.
@@ -94,6 +95,36 @@ pub async fn pass<P: Part>(
         left_out.merge(reasons);
     }
     Ok((whole, left_out))
+}
+
+/// The shards that no pass over a day has read yet.
+#[derive(Debug)]
+pub struct Unread {
+    rest: Range<usize>,
+    /// As many as fitted into memory: what did not fit once is not tried again with every pass.
+    most: usize,
+}
+
+impl Unread {
+    /// All.
+    pub fn of_a_day() -> Self {
+        Self { rest: 0..SHARDS, most: SHARDS }
+    }
+
+    /// The shards of the next pass; none when all are read.
+    pub fn next(&self) -> Option<Range<usize>> {
+        let Range { start, end } = self.rest;
+        (start < end).then(|| start..end.min(start + self.most))
+    }
+
+    /// The pass has kept these, which are the first of those it was to take.
+    pub fn done(&mut self, day: Day, kept: &Range<usize>) {
+        self.most = self.most.min(kept.len());
+        self.rest.start = kept.end;
+        if !self.rest.is_empty() {
+            tracing::info!(%day, done = kept.end, of = SHARDS, "the day does not fit into memory, reading it again");
+        }
+    }
 }
 
 /// The memory that the readers of a pass share.
@@ -263,7 +294,7 @@ mod tests {
     use common::documents::activity_log::Action;
 
     use super::*;
-    use crate::fold::{Activity, Fold, SHARDS};
+    use crate::fold::{Activity, Fold};
 
     const DAY: &str = "2024-01-15";
 
@@ -280,6 +311,21 @@ mod tests {
             assert!(of_source.last().is_none_or(|slice| slice.to == day.end()));
         }
         assert_eq!(std::iter::from_fn(|| slices.take()).count(), 97);
+    }
+
+    #[test]
+    fn what_did_not_fit_once_is_not_tried_with_every_pass() {
+        let mut unread = Unread::of_a_day();
+        let mut passes = Vec::new();
+        while let Some(shards) = unread.next() {
+            // A quarter of all fits.
+            let kept = shards.start..shards.end.min(shards.start + SHARDS / 4);
+            unread.done(Day::parse(DAY).unwrap(), &kept);
+            passes.push((shards.len(), kept));
+        }
+        let quarter = |number: usize| number * SHARDS / 4..(number + 1) * SHARDS / 4;
+        let expected = [(SHARDS, 0), (SHARDS / 4, 1), (SHARDS / 4, 2), (SHARDS / 4, 3)];
+        assert_eq!(passes, expected.map(|(tried, number)| (tried, quarter(number))));
     }
 
     #[test]
