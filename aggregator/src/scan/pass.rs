@@ -252,7 +252,7 @@ async fn read_slices<P: Part>(
 }
 
 /// The tables are larger than the processor's cache. Looked at one after the other, without anything to decide in between,
-/// events do not wait for the memory each by itself; it took half of the time of a scan.
+/// events do not wait for the memory each by itself, which was a third of a scan's profile.
 pub fn add_all<P: Part>(part: &mut P, events: &mut Vec<P::Event>) {
     events.iter().for_each(|event| part.look_up(event));
     events.drain(..).for_each(|event| part.add(event));
