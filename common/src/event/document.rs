@@ -22,7 +22,8 @@ impl Event<'_> {
     /// Appends the event's document, with the field order of the schema reference.
     pub fn write_document(&self, buffer: &mut Vec<u8>) {
         let mut out = Writer { buffer };
-        let start = out.open();
+        let start = out.buffer.len();
+        out.buffer.extend_from_slice(&[0; 4]);
         out.object_id("_id", self.document_id());
         match &self.data {
             Data::ToolUsage(usage) => out.tool_usage(usage),
@@ -96,11 +97,9 @@ impl Writer<'_> {
         let start = self.document("metadata");
         self.optional_text("version", metadata.version.as_deref());
         if let Some(features) = &metadata.features {
-            self.key(element::ARRAY, "features");
-            let start = self.open();
+            let start = self.array("features");
             for (index, feature) in features.iter().enumerate() {
-                self.key(element::STRING, array_index(index, &mut [0; 20]));
-                self.text(feature);
+                self.text(array_index(index, &mut [0; 20]), feature);
             }
             self.close(start);
         }
@@ -144,8 +143,7 @@ impl Writer<'_> {
                 self.close(start);
             }
             Ok(Kind::Array) => {
-                self.key(element::ARRAY, key);
-                let start = self.open();
+                let start = self.array(key);
                 let _ = reader.array(|reader, index| {
                     self.custom_value(array_index(index, &mut [0; 20]), reader);
                     Ok(())
@@ -165,29 +163,46 @@ impl Writer<'_> {
             },
             Ok(Kind::Null) => {
                 if reader.null().is_ok() {
-                    self.key(element::NULL, key);
+                    self.element(element::NULL, key, []);
                 }
             }
             Err(_) => {}
         }
     }
 
-    fn key(&mut self, element: u8, key: &str) {
-        self.buffer.push(element);
-        self.buffer.extend_from_slice(key.as_bytes());
-        self.buffer.push(0);
+    /// Appends an element whose value is as long as it says. Where the compiler knows the name, all of it is one constant
+    /// with the value put in, appended at once.
+    #[inline(always)]
+    fn element<const N: usize>(&mut self, kind: u8, key: &str, value: [u8; N]) {
+        let mut bytes = [0; 32];
+        if let Some(bytes) = bytes.get_mut(..key.len() + 2 + N) {
+            bytes[0] = kind;
+            bytes[1..=key.len()].copy_from_slice(key.as_bytes());
+            bytes[key.len() + 2..].copy_from_slice(&value);
+            self.buffer.extend_from_slice(bytes);
+        } else {
+            self.buffer.push(kind);
+            self.buffer.extend_from_slice(key.as_bytes());
+            self.buffer.push(0);
+            self.buffer.extend_from_slice(&value);
+        }
     }
 
+    #[inline(always)]
     fn document(&mut self, key: &str) -> usize {
-        self.key(element::DOCUMENT, key);
-        self.open()
+        self.open(element::DOCUMENT, key)
+    }
+
+    #[inline(always)]
+    fn array(&mut self, key: &str) -> usize {
+        self.open(element::ARRAY, key)
     }
 
     /// Leaves room for the length and returns where it is.
-    fn open(&mut self) -> usize {
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(&[0; 4]);
-        start
+    #[inline(always)]
+    fn open(&mut self, kind: u8, key: &str) -> usize {
+        self.element(kind, key, [0; 4]);
+        self.buffer.len() - 4
     }
 
     fn close(&mut self, start: usize) {
@@ -196,55 +211,52 @@ impl Writer<'_> {
         self.buffer[start..start + 4].copy_from_slice(&length.to_le_bytes());
     }
 
+    #[inline(always)]
     fn object_id(&mut self, key: &str, id: bson::oid::ObjectId) {
-        self.key(element::OBJECT_ID, key);
-        self.buffer.extend_from_slice(&id.bytes());
+        self.element(element::OBJECT_ID, key, id.bytes());
     }
 
+    #[inline(always)]
     fn timestamp(&mut self, key: &str, timestamp: Timestamp) {
-        self.key(element::DATE_TIME, key);
-        self.buffer.extend_from_slice(&timestamp.millis().to_le_bytes());
+        self.element(element::DATE_TIME, key, timestamp.millis().to_le_bytes());
     }
 
     /// 32 bits where they suffice, as every MongoDB driver writes whole numbers.
+    #[inline(always)]
     fn whole(&mut self, key: &str, value: i64) {
         match i32::try_from(value) {
-            Ok(value) => {
-                self.key(element::INT32, key);
-                self.buffer.extend_from_slice(&value.to_le_bytes());
-            }
-            Err(_) => {
-                self.key(element::INT64, key);
-                self.buffer.extend_from_slice(&value.to_le_bytes());
-            }
+            Ok(value) => self.element(element::INT32, key, value.to_le_bytes()),
+            Err(_) => self.element(element::INT64, key, value.to_le_bytes()),
         }
     }
 
+    #[inline(always)]
     fn double(&mut self, key: &str, value: f64) {
-        self.key(element::DOUBLE, key);
-        self.buffer.extend_from_slice(&value.to_le_bytes());
+        self.element(element::DOUBLE, key, value.to_le_bytes());
     }
 
+    #[inline(always)]
     fn optional_double(&mut self, key: &str, value: Option<f64>) {
         if let Some(value) = value {
             self.double(key, value);
         }
     }
 
+    #[inline(always)]
     fn boolean(&mut self, key: &str, value: bool) {
-        self.key(element::BOOLEAN, key);
-        self.buffer.push(u8::from(value));
+        self.element(element::BOOLEAN, key, [u8::from(value)]);
     }
 
+    #[inline(always)]
     fn optional_text(&mut self, key: &str, text: Option<&str>) {
         if let Some(text) = text {
-            self.key(element::STRING, key);
-            self.text(text);
+            self.text(key, text);
         }
     }
 
-    fn text(&mut self, text: &str) {
-        self.buffer.extend_from_slice(&(text.len() as i32 + 1).to_le_bytes());
+    #[inline(always)]
+    fn text(&mut self, key: &str, text: &str) {
+        self.element(element::STRING, key, (text.len() as i32 + 1).to_le_bytes());
         self.buffer.extend_from_slice(text.as_bytes());
         self.buffer.push(0);
     }
