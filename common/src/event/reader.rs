@@ -211,10 +211,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Not a text, or not such digits.
     pub fn object_id(&mut self) -> Result<ObjectId> {
-        let text = match self.plain() {
-            Some(text) => Cow::Borrowed(text),
-            None => self.any_text()?,
-        };
+        if let Some(id) = self.fixed::<24>().and_then(|digits| parse_hex(digits)) {
+            self.at += 26;
+            return Ok(ObjectId::from_bytes(id));
+        }
+        let text = self.any_text()?;
         parse_hex(text.as_bytes()).map(ObjectId::from_bytes).ok_or_else(|| {
             let problem = format!(
                 "expected an ObjectId of 24 hexadecimal digits, got a string of {} characters",
@@ -229,10 +230,12 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Not a text, or not such a date.
     pub fn timestamp(&mut self) -> Result<Timestamp> {
-        match self.plain() {
-            Some(text) => parse_timestamp(text),
-            None => parse_timestamp(&self.any_text()?),
+        // With milliseconds, as nearly all.
+        if let Some(timestamp) = self.fixed::<24>().and_then(|text| Timestamp::parse_common(text)) {
+            self.at += 26;
+            return Ok(timestamp);
         }
+        parse_timestamp(&self.any_text()?)
     }
 
     /// Reads a truth value.
@@ -408,6 +411,17 @@ impl<'a> Reader<'a> {
     fn expect(&mut self, kind: Kind, expected: impl Fn() -> String) -> Result<()> {
         let came = self.peek()?;
         if came == kind { Ok(()) } else { Err(self.wrong_type(came, &expected())) }
+    }
+
+    /// What stands between two quotation marks that are `N` bytes apart, without passing over it: values of a known length
+    /// whose bytes are all looked at need no search for their end. It may hold anything, also what no string may.
+    #[inline]
+    fn fixed<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        if self.next_byte() != Some(b'"') {
+            return None;
+        }
+        let (bytes, rest) = self.text.as_bytes()[self.at + 1..].split_first_chunk()?;
+        (rest.first() == Some(&b'"')).then_some(bytes)
     }
 
     /// Passes over the string that comes next if it has no escapes, as nearly all: a plain reference goes through registers
