@@ -1,7 +1,7 @@
 //! The poll loop: one OS thread that reads, decodes, seals batches, hands them to the writer and commits what is
 //! acknowledged. It never waits for the writer without polling: Kafka would take the partitions away.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedHeaders;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -126,7 +127,7 @@ pub fn run(
         progress_at: Instant::now(),
         full_since: None,
         is_paused: false,
-        targets: HashMap::new(),
+        targets: FxHashMap::default(),
         assigned_at: None,
         written: Written::default(),
     };
@@ -174,7 +175,7 @@ struct Worker<'a> {
     full_since: Option<Instant>,
     is_paused: bool,
     /// Where each partition ended when it was assigned; removed when it is reached.
-    targets: HashMap<Partition, i64>,
+    targets: FxHashMap<Partition, i64>,
     /// When the first partitions were assigned.
     assigned_at: Option<Instant>,
     written: Written,
