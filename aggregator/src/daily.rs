@@ -151,7 +151,7 @@ fn id_of(day: Day) -> ObjectId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fold::Fold;
+    use crate::fold::Passes;
 
     fn rolled(
         totals: &Totals,
@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn empty() -> Totals {
-        Fold::new(Day::parse("2024-01-15").unwrap()).totals()
+        Passes::default().totals()
     }
 
     #[test]

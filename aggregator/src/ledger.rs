@@ -18,9 +18,11 @@ use mongodb::Database;
 use rustc_hash::FxHashMap;
 
 use crate::fold::exact::ratio;
+use crate::fold::ids::IdMap;
+use crate::fold::shards::Shard;
 use crate::lookup;
 use crate::scan::Limits;
-use crate::scan::pass::{Unread, pass};
+use crate::scan::pass::{Pass, Unread, pass};
 use book::{Book, Country, OTHER_COUNTRY, Tool, User};
 
 const MILLIS_PER_MINUTE: u128 = 60_000;
@@ -43,14 +45,24 @@ pub struct Ledger {
 pub async fn of(database: &Database, day: Day, limits: Limits, now: DateTime) -> anyhow::Result<Ledger> {
     let mut passes = Passes::default();
     let mut unread = Unread::of_a_day();
-    while let Some(shards) = unread.next() {
-        let (book, _) = pass::<Book>(database, day, limits, shards.clone())
-            .await
-            .context("reading the events by tool and by user")?;
-        let used: Vec<ObjectId> = book.users().filter(|(_, user)| !user.uses.is_empty()).map(|(id, _)| *id).collect();
+    while let Some(held) = unread.next() {
+        let Pass { part, shards, .. } =
+            pass::<Book>(database, day, limits, held).await.context("reading the events by tool and by user")?;
+        unread.done(day, &shards.held());
+        // Every pass sees all events, so of the first alone.
+        passes.tools.get_or_insert(part.tools);
+        let mut used = Vec::new();
+        for number in shards.held() {
+            shards.with(number, |shard| {
+                used.extend(shard.users.iter().filter(|(_, user)| !user.uses.is_empty()).map(|(id, _)| *id));
+            });
+        }
         let plans = lookup::plans(database, &used).await?;
-        unread.done(day, &book.held());
-        passes.add(day, book, &plans, now);
+        for number in shards.held() {
+            if let Some(shard) = shards.with(number, std::mem::take) {
+                passes.add(day, shard, &plans, now);
+            }
+        }
     }
     Ok(passes.ledger(day, now))
 }
@@ -58,19 +70,23 @@ pub async fn of(database: &Database, day: Day, limits: Limits, now: DateTime) ->
 /// What the passes that are over have found.
 #[derive(Default)]
 struct Passes {
-    /// Of the first pass, for every pass sees all events.
-    tools: Option<FxHashMap<ObjectId, Tool>>,
-    people: FxHashMap<ObjectId, People>,
+    tools: Option<IdMap<Tool>>,
+    people: IdMap<UsersOfTool>,
     /// Still without their visits, for a session may be of a user of another shard.
     users: Vec<UserDay>,
-    visits: FxHashMap<ObjectId, (u64, u64)>,
+    /// Of each user: how many, and their length together in milliseconds.
+    visits: IdMap<(u64, u64)>,
 }
 
 impl Passes {
-    fn add(&mut self, day: Day, mut book: Book, plans: &FxHashMap<ObjectId, Plan>, now: DateTime) {
-        let tools = std::mem::take(&mut book.tools);
-        self.tools.get_or_insert(tools);
-        for (id, user) in book.users() {
+    fn add(
+        &mut self,
+        day: Day,
+        shard: Shard<User, Option<ObjectId>>,
+        plans: &FxHashMap<ObjectId, Plan>,
+        now: DateTime,
+    ) {
+        for (id, user) in &shard.users {
             let plan = plans.get(id);
             for (tool, uses) in &user.uses {
                 let people = self.people.entry(*tool).or_default();
@@ -81,12 +97,19 @@ impl Passes {
             }
             self.users.push(user_day(day, *id, user, now));
         }
-        book.add_visits_to(&mut self.visits);
+        shard.sessions.for_each(|user, session| {
+            let Some(user) = user else { return };
+            let (visits, millis) = self.visits.entry(user).or_default();
+            for visit in session.visits() {
+                *visits += 1;
+                *millis = millis.saturating_add(visit.duration());
+            }
+        });
     }
 
     fn ledger(self, day: Day, now: DateTime) -> Ledger {
         let Self { tools, people, mut users, visits } = self;
-        let nobody = People::default();
+        let nobody = UsersOfTool::default();
         let mut tools: Vec<ToolDay> = tools
             .iter()
             .flatten()
@@ -105,12 +128,12 @@ impl Passes {
 
 /// Who used a tool.
 #[derive(Default)]
-struct People {
+struct UsersOfTool {
     users: u64,
     uses_by_plan: FxHashMap<Plan, u64>,
 }
 
-fn tool_day(day: Day, id: ObjectId, tool: &Tool, people: &People, now: DateTime) -> ToolDay {
+fn tool_day(day: Day, id: ObjectId, tool: &Tool, people: &UsersOfTool, now: DateTime) -> ToolDay {
     ToolDay {
         id: day.row_id(id),
         date: day,

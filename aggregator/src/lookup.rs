@@ -19,7 +19,7 @@ use mongodb::{Collection, Database};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
 
-use crate::fold::Fold;
+use crate::fold::People;
 use crate::scan::Source;
 use crate::schedule;
 
@@ -70,22 +70,23 @@ pub async fn user_counts(database: &Database, day: Day) -> anyhow::Result<UserCo
     Ok(groups.try_next().await?.unwrap_or_default())
 }
 
-/// Of the users active in `fold`, how many were created before `day` began. `total` is the number of users, by which the
+/// Of `people`, how many were created before `day` began. `total` is the number of users, by which the
 /// cheaper way to find out is chosen.
 ///
 /// # Errors
 /// MongoDB fails.
-pub async fn returning_users(database: &Database, day: Day, fold: &Fold, total: i64) -> anyhow::Result<u64> {
-    let active = fold.active_user_count() as u64;
+pub async fn returning_users(database: &Database, day: Day, people: &People, total: i64) -> anyhow::Result<u64> {
+    let active = people.user_count() as u64;
     if active.saturating_mul(STREAMED_PER_LOOKED_UP) < total.unsigned_abs() {
-        returning_looked_up(database, day, fold).await
+        returning_looked_up(database, day, people).await
     } else {
-        returning_streamed(database, day, fold).await
+        returning_streamed(database, day, people).await
     }
 }
 
-async fn returning_looked_up(database: &Database, day: Day, fold: &Fold) -> anyhow::Result<u64> {
-    let active: Vec<ObjectId> = fold.active_users().collect();
+async fn returning_looked_up(database: &Database, day: Day, people: &People) -> anyhow::Result<u64> {
+    let mut active = Vec::new();
+    people.for_each_user(|id| active.push(*id));
     let mut returning = 0;
     for ids in active.chunks(IDS_OF_A_QUERY) {
         let mut filter = created_before(day);
@@ -95,13 +96,13 @@ async fn returning_looked_up(database: &Database, day: Day, fold: &Fold) -> anyh
     Ok(returning)
 }
 
-async fn returning_streamed(database: &Database, day: Day, fold: &Fold) -> anyhow::Result<u64> {
+async fn returning_streamed(database: &Database, day: Day, people: &People) -> anyhow::Result<u64> {
     let mut returning = 0;
     let mut batches = users_before(database, day).await?;
     while let Some(batch) = batches.try_next().await? {
         for document in batch.doc_slices()? {
             let RawBsonRef::Document(document) = document? else { continue };
-            returning += u64::from(document.get_object_id("_id").is_ok_and(|id| fold.is_active(&id)));
+            returning += u64::from(document.get_object_id("_id").is_ok_and(|id| people.has_user(&id)));
         }
     }
     Ok(returning)

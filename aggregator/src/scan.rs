@@ -5,7 +5,7 @@ pub mod elements;
 pub mod pass;
 
 use std::fmt;
-use std::ops::Range;
+use std::sync::Arc;
 
 use anyhow::Context;
 use bson::{DateTime, Document, doc};
@@ -13,10 +13,10 @@ use chrono::Utc;
 use common::day::Day;
 use common::documents::{activity_log, health_check, usage_analytics};
 use mongodb::Database;
+use tokio::task::spawn_blocking;
 
-use self::documents::Unreadable;
-use self::pass::{Part, Unread, pass};
-use crate::fold::{Event, Fold, Passes, Totals};
+use self::pass::{Pass, Unread, pass};
+use crate::fold::{Fold, Passes, Totals};
 use crate::lookup;
 
 /// Documents of one answer: some 2 MB, so that readers times answers stay small in memory.
@@ -65,76 +65,26 @@ pub async fn count(database: &Database, day: Day, limits: Limits, users: i64) ->
     let mut passes = Passes::default();
     let mut returning = 0;
     let mut unread = Unread::of_a_day();
-    while let Some(shards) = unread.next() {
-        let (mut fold, left_out) =
-            pass::<Fold>(database, day, limits, shards.clone()).await.context("reading the events")?;
-        // Every pass leaves out the same.
-        if shards.start == 0 {
+    while let Some(held) = unread.next() {
+        let is_first = held.start == 0;
+        let Pass { part, shards, left_out } =
+            pass::<Fold>(database, day, limits, held).await.context("reading the events")?;
+        if is_first {
             left_out.report(day);
-            fold.add_unreadable(left_out.documents());
+            passes.add_events(part, left_out.documents());
         }
-        returning += lookup::returning_users(database, day, &fold, users)
+        unread.done(day, &shards.held());
+        let people = Arc::clone(&shards);
+        let adding = spawn_blocking(move || {
+            passes.add_people(&people, limits.readers);
+            passes
+        });
+        returning += lookup::returning_users(database, day, &shards, users)
             .await
             .context("finding out which active users were there before")?;
-        unread.done(day, &fold.held());
-        passes.add(fold);
+        passes = adding.await.context("adding up users and sessions ended early")?;
     }
     Ok((passes.totals(), returning))
-}
-
-impl Part for Fold {
-    type Event = Event;
-
-    fn of_shards(day: Day, shards: Range<usize>) -> Self {
-        Self::of_shards(day, shards)
-    }
-
-    fn projection(source: Source) -> Document {
-        match source {
-            Source::ToolUses => doc! {
-                "_id": 0, "userId": 1, "toolId": 1, "sessionId": 1, "usage.startTime": 1, "usage.endTime": 1,
-                "usage.success": 1, "performance.responseTime": 1,
-            },
-            Source::Activities => doc! { "_id": 0, "userId": 1, "sessionId": 1, "action": 1, "timestamp": 1 },
-            Source::HealthChecks => doc! { "_id": 0, "toolId": 1, "healthy": 1 },
-        }
-    }
-
-    fn read(source: Source, document: &[u8]) -> Result<Event, Unreadable> {
-        Ok(match source {
-            Source::ToolUses => Event::ToolUse(documents::tool_use(document)?),
-            Source::Activities => Event::Activity(documents::activity(document)?),
-            Source::HealthChecks => Event::HealthCheck(documents::health_check(document)?),
-        })
-    }
-
-    fn look_up(&self, event: &Event) {
-        self.look_up(event);
-    }
-
-    fn add(&mut self, event: Event) {
-        match event {
-            Event::ToolUse(tool_use) => self.add_tool_use(&tool_use),
-            Event::Activity(activity) => self.add_activity(&activity),
-            Event::HealthCheck(check) => self.add_health_check(&check),
-        }
-    }
-
-    fn end_slice(&mut self) {
-        self.end_slice();
-    }
-
-    fn keep(&mut self, end: usize) {
-        self.keep(end);
-    }
-
-    fn bytes(&self) -> usize {
-        self.bytes()
-    }
-
-    fn merged(self, other: Self) -> Self {
-        self.merged(other)
-    }
 }
 
 /// The filter for the events of `[from, to)`.

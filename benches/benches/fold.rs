@@ -1,9 +1,10 @@
 //! One core's speed from the documents that the scan reads to the folded day.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
-use aggregator::fold::Fold;
+use aggregator::fold::shards::{Found, SHARDS};
+use aggregator::fold::{Fold, People};
 use aggregator::scan::Source;
-use aggregator::scan::pass::{Part, add_all};
+use aggregator::scan::pass::Part;
 use benches::day::projected_tool_uses;
 use common::day::Day;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -15,17 +16,19 @@ fn fold(criterion: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements(ends.len() as u64));
     group.bench_function("fold", |bencher| {
         bencher.iter(|| {
-            let mut fold = Fold::new(day);
-            let mut together = Vec::new();
+            let (mut fold, mut found) = (Fold::of(day), Found::default());
+            let people = People::new(0..SHARDS, usize::MAX);
             let mut start = 0;
-            for ends in ends.chunks(64) {
+            // As many as a reader meets in a slice.
+            for ends in ends.chunks(10_000) {
                 for end in ends {
-                    together.push(Fold::read(Source::ToolUses, &bytes[start..*end]).unwrap());
+                    fold.add(Source::ToolUses, &bytes[start..*end], &mut found).unwrap();
                     start = *end;
                 }
-                add_all(&mut fold, &mut together);
+                found.end_slice();
+                people.take(&mut found);
             }
-            fold.active_user_count()
+            people.user_count()
         });
     });
     group.finish();

@@ -1,9 +1,28 @@
 //! When one user is present, and how many users are at once.
 
-use smallvec::{Array, SmallVec, smallvec};
+use std::thread;
+
+use smallvec::{Array, SmallVec};
 
 /// How long after its end an event keeps its user present, milliseconds.
 pub const LINGER: i64 = 5 * 60 * 1000;
+
+/// Present on `[start, end)`, milliseconds from the start of the day; not empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stay {
+    /// From this instant on.
+    pub start: i64,
+    /// Not any more at this one.
+    pub end: i64,
+}
+
+impl Stay {
+    /// Both as one, if they overlap or touch.
+    pub fn joined(self, other: Self) -> Option<Self> {
+        let touch = self.start <= other.end && other.start <= self.end;
+        touch.then(|| Self { start: self.start.min(other.start), end: self.end.max(other.end) })
+    }
+}
 
 /// The times at which one user is present: half-open intervals in milliseconds from the start of the day, sorted,
 /// neither overlapping nor touching. Joined like that, a user counts once however much he does at a time, and the order
@@ -16,17 +35,15 @@ pub enum Presence {
     Far(SmallVec<[(i64, i64); 1]>),
 }
 
-impl Presence {
-    /// Present on `[start, end)`, which must not be empty.
-    pub fn of(start: i64, end: i64) -> Self {
-        match near(start, end) {
-            Some(interval) => Self::Near(smallvec![interval]),
-            None => Self::Far(smallvec![(start, end)]),
-        }
+impl Default for Presence {
+    fn default() -> Self {
+        Self::Near(SmallVec::new())
     }
+}
 
-    /// Present on `[start, end)` too, which must not be empty.
-    pub fn add(&mut self, start: i64, end: i64) {
+impl Presence {
+    /// Present then too.
+    pub fn add(&mut self, Stay { start, end }: Stay) {
         match (&mut *self, near(start, end)) {
             (Self::Near(intervals), Some(interval)) => insert(intervals, interval),
             (Self::Near(intervals), None) => {
@@ -44,14 +61,6 @@ impl Presence {
             Self::Near(intervals) if intervals.spilled() => intervals.capacity() * size_of::<(i32, i32)>(),
             Self::Far(intervals) if intervals.spilled() => intervals.capacity() * size_of::<(i64, i64)>(),
             Self::Near(_) | Self::Far(_) => 0,
-        }
-    }
-
-    /// Present whenever `other` is too.
-    pub fn merge(&mut self, other: Self) {
-        match other {
-            Self::Near(intervals) => intervals.iter().for_each(|(start, end)| self.add((*start).into(), (*end).into())),
-            Self::Far(intervals) => intervals.iter().for_each(|(start, end)| self.add(*start, *end)),
         }
     }
 }
@@ -91,6 +100,12 @@ impl Crowd {
         }
     }
 
+    /// The users of another crowd, too.
+    pub fn merge(&mut self, other: Self) {
+        self.near.merge(other.near);
+        self.far.merge(other.far);
+    }
+
     /// The largest number of users present at one instant.
     pub fn peak(self) -> u64 {
         let Self { near, mut far } = self;
@@ -116,15 +131,22 @@ impl<T> Default for Edges<T> {
     }
 }
 
-impl<T: Ord + Copy> Edges<T> {
+impl<T: Ord + Copy + Send> Edges<T> {
     fn extend(&mut self, intervals: &[(T, T)]) {
         self.starts.extend(intervals.iter().map(|interval| interval.0));
         self.ends.extend(intervals.iter().map(|interval| interval.1));
     }
 
+    fn merge(&mut self, mut other: Self) {
+        self.starts.append(&mut other.starts);
+        self.ends.append(&mut other.ends);
+    }
+
     fn peak(mut self) -> u64 {
-        self.starts.sort_unstable();
-        self.ends.sort_unstable();
+        thread::scope(|scope| {
+            scope.spawn(|| self.starts.sort_unstable());
+            self.ends.sort_unstable();
+        });
         let mut ends = self.ends.iter().peekable();
         let mut present = 0;
         let mut peak = 0;
@@ -151,8 +173,8 @@ mod tests {
     }
 
     fn presence(intervals: &[(i64, i64)]) -> Presence {
-        let mut presence = Presence::of(intervals[0].0, intervals[0].1);
-        intervals[1..].iter().for_each(|(start, end)| presence.add(*start, *end));
+        let mut presence = Presence::default();
+        intervals.iter().for_each(|(start, end)| presence.add(Stay { start: *start, end: *end }));
         presence
     }
 

@@ -116,6 +116,14 @@ impl VisitSums {
         self.bounces += u64::from(visit.is_bounce());
     }
 
+    /// Adds the visits of others.
+    pub fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.millis += other.millis;
+        self.with_page_view += other.with_page_view;
+        self.bounces += other.bounces;
+    }
+
     fn mean_minutes(&self) -> Option<f64> {
         ratio(self.millis, u128::from(self.count) * MINUTE)
     }

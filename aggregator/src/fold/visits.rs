@@ -86,19 +86,26 @@ pub struct Several {
 
 impl Session {
     /// A session of one event.
+    // Inlined, so that it is written where it is to stay: moved, it was a tenth of a scan's profile.
+    #[inline(always)]
     pub fn of(event: Visit) -> Self {
-        let of_tools = (event.tool_uses > 0).then_some(event);
-        Self::single(event, of_tools).unwrap_or_else(|| {
-            let mut several = Several::default();
-            several.add(event);
-            Self::Several(Box::new(several))
-        })
+        match Self::single(event, (event.tool_uses > 0).then_some(event)) {
+            Some(single) => single,
+            None => Self::several(event),
+        }
+    }
+
+    #[cold]
+    fn several(event: Visit) -> Self {
+        let mut several = Several::default();
+        several.add(event);
+        Self::Several(Box::new(several))
     }
 
     /// Adds one event.
     pub fn add(&mut self, event: Visit) {
-        *self = match self.extended(event) {
-            Some(extended) => extended,
+        *self = match self.joined(event, (event.tool_uses > 0).then_some(event)) {
+            Some(joined) => joined,
             None => {
                 let mut several = self.take_apart();
                 several.add(event);
@@ -109,6 +116,13 @@ impl Session {
 
     /// Adds everything that another part of the same session holds.
     pub fn merge(&mut self, other: Self) {
+        // Most sessions that two slices share are one visit across their border.
+        if let Self::Single(single) = &other
+            && let Some(joined) = self.joined(single.visit(), single.tool_visit())
+        {
+            *self = joined;
+            return;
+        }
         let mut several = self.take_apart();
         for visit in other.visits() {
             visit.insert_into(&mut several.all);
@@ -116,7 +130,7 @@ impl Session {
         for visit in other.tool_visits() {
             visit.insert_into(&mut several.of_tools);
         }
-        // Most sessions that two slices share are one visit across their border.
+        // What was apart may have been bridged.
         let single = match (several.all.as_slice(), several.of_tools.as_slice()) {
             ([visit], []) => Self::single(*visit, None),
             ([visit], [of_tools]) => Self::single(*visit, Some(*of_tools)),
@@ -153,20 +167,20 @@ impl Session {
         single.into_iter().chain(several.iter().copied())
     }
 
-    /// The session with one more event, if it then still is a single visit.
-    fn extended(&self, event: Visit) -> Option<Self> {
+    /// The session with one more visit, and what its tool uses alone make, if it then still is a single one.
+    fn joined(&self, visit: Visit, of_tools: Option<Visit>) -> Option<Self> {
         let Self::Single(single) = self else { return None };
-        let visit = Some(single.visit()).filter(|visit| visit.belongs_with(&event))?.joined(event);
-        let of_tools = match single.tool_visit() {
-            of_tools if event.tool_uses == 0 => of_tools,
-            None => Some(event),
-            Some(of_tools) if of_tools.belongs_with(&event) => Some(of_tools.joined(event)),
-            Some(_) => return None,
+        let visit = Some(single.visit()).filter(|known| known.belongs_with(&visit))?.joined(visit);
+        let of_tools = match (single.tool_visit(), of_tools) {
+            (Some(known), Some(of_tools)) if known.belongs_with(&of_tools) => Some(known.joined(of_tools)),
+            (Some(_), Some(_)) => return None,
+            (known, of_tools) => known.or(of_tools),
         };
         Self::single(visit, of_tools)
     }
 
     /// None when a time does not fit.
+    #[inline(always)]
     fn single(visit: Visit, of_tools: Option<Visit>) -> Option<Self> {
         let (tools_start, tools_end) = of_tools.map_or((0, 0), |visit| (visit.start, visit.end));
         Some(Self::Single(Single {

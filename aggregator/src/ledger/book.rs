@@ -1,11 +1,8 @@
 //! Folds a day into each tool's and each user's part of it.
 //!
-//! Invariant: like the day's [`Fold`](crate::fold::Fold), a [`Book`] does not know in which order or slices its events came, and
-//! holds the users and sessions of some shards. It takes 48 bytes a session, 77 a user, times the slack of a hash table, and
-//! 16 for each tool that a user used, times the slack of a list.
-
-use std::hint::black_box;
-use std::ops::Range;
+//! Invariant: like the day's [`Fold`](crate::fold::Fold), it does not know in which order, slices or readers its events came. It
+//! takes 48 bytes a session, 77 a user, times the slack of a hash table, and 16 for each tool that a user used, times the slack
+//! of a list.
 
 use bson::oid::ObjectId;
 use common::documents::activity_log::Action;
@@ -13,9 +10,10 @@ use rustc_hash::FxHashMap;
 
 use super::histogram::Histogram;
 use crate::fold::exact::Mean;
-use crate::fold::sessions::Sessions;
+use crate::fold::ids::IdMap;
+use crate::fold::shards::{self, Found, Shards};
 use crate::fold::visits::Visit;
-use crate::fold::{Activity, Event, FARTHEST, HealthCheck, ToolUse, merge_maps, shard_of, table_bytes};
+use crate::fold::{Activity, FARTHEST, HealthCheck, ToolUse};
 
 /// Two capital letters of ASCII; any other text is [`OTHER_COUNTRY`], so that no sender can make a day's list long.
 pub type Country = [u8; 2];
@@ -23,23 +21,15 @@ pub type Country = [u8; 2];
 /// Written `other`.
 pub const OTHER_COUNTRY: Country = *b"??";
 
-/// Part of a day, or all of it.
-#[derive(Debug)]
+/// One reader's part of a day: what is not counted by user or session.
+#[derive(Debug, Default)]
 pub struct Book {
     /// Every tool that was used or checked.
-    pub tools: FxHashMap<ObjectId, Tool>,
-    held: Range<usize>,
-    users: Vec<Users>,
-    sessions: Sessions<Option<ObjectId>>,
+    pub tools: IdMap<Tool>,
 }
 
-/// The active users of a shard.
-#[derive(Debug, Default)]
-struct Users {
-    table: FxHashMap<ObjectId, User>,
-    /// Bytes of their lists of tools.
-    heap: usize,
-}
+/// The users and sessions of a day, as far as its rows need them.
+pub type People = Shards<User, Option<ObjectId>>;
 
 /// One tool's part of the day.
 #[derive(Clone, Debug, Default)]
@@ -94,55 +84,20 @@ pub struct Details {
     pub country: Option<Country>,
 }
 
+/// What an event adds to a user.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    /// Uses of one tool; none for an activity.
+    uses: Option<(ObjectId, u32)>,
+    failures: u32,
+    page_views: u32,
+    last_use: Option<i64>,
+    last_activity: i64,
+}
+
 impl Book {
-    /// Nothing yet, for a pass that takes only the users and sessions of `held`.
-    pub fn of_shards(held: Range<usize>) -> Self {
-        Self {
-            tools: FxHashMap::default(),
-            users: held.clone().map(|_| Users::default()).collect(),
-            sessions: Sessions::of_shards(held.clone()),
-            held,
-        }
-    }
-
-    /// The shards whose users and sessions it holds.
-    pub fn held(&self) -> Range<usize> {
-        self.held.clone()
-    }
-
-    /// Drops the shards from `end` on, and their memory.
-    pub fn keep(&mut self, end: usize) {
-        self.held.end = end.clamp(self.held.start, self.held.end);
-        self.users.truncate(self.held.len());
-        self.sessions.keep(end);
-    }
-
-    /// Bytes of its users and sessions.
-    pub fn bytes(&self) -> usize {
-        let of_users = self.users.iter().map(|users| table_bytes(&users.table) + users.heap);
-        of_users.sum::<usize>() + self.sessions.bytes()
-    }
-
-    /// Every active user of its shards.
-    pub fn users(&self) -> impl Iterator<Item = (&ObjectId, &User)> {
-        self.users.iter().flat_map(|users| &users.table)
-    }
-
-    /// Looks at what adding the event will look at, so that it is in the cache by then.
-    pub fn look_up(&self, event: &Event) {
-        let (user, session) = event.user_and_session();
-        if let Some(session) = session {
-            self.sessions.look_up(&session);
-        }
-        if let Some(user) = user {
-            let index = shard_of(&user).checked_sub(self.held.start);
-            let users = index.and_then(|index| self.users.get(index));
-            black_box(users.is_some_and(|users| users.table.contains_key(&user)));
-        }
-    }
-
     /// Adds a tool use.
-    pub fn add_tool_use(&mut self, tool_use: &ToolUse, details: Details) {
+    pub fn add_tool_use(&mut self, tool_use: &ToolUse, details: &Details, found: &mut Found<User, Option<ObjectId>>) {
         let tool = self.tools.entry(tool_use.tool).or_default();
         tool.uses += 1;
         tool.failures += u64::from(!tool_use.success);
@@ -158,29 +113,33 @@ impl Book {
         }
         let start = tool_use.start.clamp(-FARTHEST, FARTHEST);
         let end = tool_use.end.clamp(start, FARTHEST);
-        self.add_visit(tool_use.session, tool_use.user, Visit { start, end, page_views: 0, tool_uses: 1 });
-        self.change_user(tool_use.user, details.at, |user| {
-            user.add_uses(tool_use.tool, 1);
-            user.failures += u32::from(!tool_use.success);
-            user.last_use = user.last_use.max(Some(details.at));
-        });
+        let change = Change {
+            uses: Some((tool_use.tool, 1)),
+            failures: u32::from(!tool_use.success),
+            page_views: 0,
+            last_use: Some(details.at),
+            last_activity: details.at,
+        };
+        let visit = Visit { start, end, page_views: 0, tool_uses: 1 };
+        found.add(tool_use.session, tool_use.user, visit, tool_use.user.map(|user| (user, change)));
     }
 
     /// Adds an activity. Whoever failed to log in is not known to be who he says.
-    pub fn add_activity(&mut self, activity: &Activity) {
+    pub fn add_activity(&mut self, activity: &Activity, found: &mut Found<User, Option<ObjectId>>) {
         if activity.action == Action::LoginFailed {
             return;
         }
-        let is_page_view = activity.action == Action::PageView;
+        let page_views = u8::from(activity.action == Action::PageView);
         let at = activity.at.clamp(-FARTHEST, FARTHEST);
-        let visit = Visit { start: at, end: at, page_views: is_page_view.into(), tool_uses: 0 };
-        self.add_visit(activity.session, activity.user, visit);
-        self.change_user(activity.user, activity.at, |user| user.page_views += u32::from(is_page_view));
-    }
-
-    /// A slice of the day is over, and another one follows. Nothing changes but where its sessions are.
-    pub fn end_slice(&mut self) {
-        self.sessions.end_slice();
+        let change = Change {
+            uses: None,
+            failures: 0,
+            page_views: page_views.into(),
+            last_use: None,
+            last_activity: activity.at,
+        };
+        let visit = Visit { start: at, end: at, page_views, tool_uses: 0 };
+        found.add(activity.session, activity.user, visit, activity.user.map(|user| (user, change)));
     }
 
     /// Adds a health check of this time.
@@ -190,68 +149,11 @@ impl Book {
         tool.healthy_checks += u64::from(check.healthy);
         tool.last_check = tool.last_check.max(Some(at));
     }
-
-    /// Adds everything that another part of the same day holds, as far as both hold the same shards.
-    #[must_use]
-    pub fn merged(mut self, mut other: Self) -> Self {
-        let end = self.held.end.min(other.held.end);
-        self.keep(end);
-        other.keep(end);
-        merge_maps(&mut self.tools, other.tools, Tool::merge);
-        for (users, other) in self.users.iter_mut().zip(other.users) {
-            users.merge(other);
-        }
-        self.sessions.merge(other.sessions);
-        self
-    }
-
-    /// Adds the visits of its sessions to those of their users: how many, and their length together in milliseconds.
-    pub fn add_visits_to(self, by_user: &mut FxHashMap<ObjectId, (u64, u64)>) {
-        self.sessions.for_each(|user, session| {
-            let Some(user) = user else { return };
-            let sums = by_user.entry(user).or_default();
-            for visit in session.visits() {
-                sums.0 += 1;
-                sums.1 = sums.1.saturating_add(visit.duration());
-            }
-        });
-    }
-
-    fn add_visit(&mut self, session: Option<ObjectId>, user: Option<ObjectId>, event: Visit) {
-        if let Some(session) = session {
-            self.sessions.add(session, user, event);
-        }
-    }
-
-    fn change_user(&mut self, user: Option<ObjectId>, at: i64, change: impl FnOnce(&mut User)) {
-        let Some(id) = user else { return };
-        let index = shard_of(&id).checked_sub(self.held.start);
-        let Some(users) = index.and_then(|index| self.users.get_mut(index)) else { return };
-        let user = users.table.entry(id).or_default();
-        users.heap -= user.heap_bytes();
-        user.last_activity = user.last_activity.max(Some(at));
-        change(user);
-        users.heap += user.heap_bytes();
-    }
-}
-
-impl Users {
-    fn merge(&mut self, mut other: Self) {
-        if other.table.len() > self.table.len() {
-            std::mem::swap(self, &mut other);
-        }
-        self.heap += other.heap;
-        let heap = &mut self.heap;
-        merge_maps(&mut self.table, other.table, |held, other| {
-            *heap -= held.heap_bytes() + other.heap_bytes();
-            held.merge(other);
-            *heap += held.heap_bytes();
-        });
-    }
 }
 
 impl Tool {
-    fn merge(&mut self, other: Self) {
+    /// Adds everything that another part of the same tool's day holds.
+    pub fn merge(&mut self, other: Self) {
         self.uses += other.uses;
         self.failures += other.failures;
         self.response_time.merge(other.response_time);
@@ -268,26 +170,39 @@ impl Tool {
     }
 }
 
-impl User {
+impl shards::User for User {
+    type Change = Change;
+
+    fn apply(&mut self, change: Change) {
+        if let Some((tool, uses)) = change.uses {
+            match self.uses.binary_search_by_key(&tool, |(id, _)| *id) {
+                Ok(at) => self.uses[at].1 += uses,
+                Err(at) => self.uses.insert(at, (tool, uses)),
+            }
+        }
+        self.failures += change.failures;
+        self.page_views += change.page_views;
+        self.last_use = self.last_use.max(change.last_use);
+        self.last_activity = self.last_activity.max(Some(change.last_activity));
+    }
+
     fn heap_bytes(&self) -> usize {
         self.uses.capacity() * size_of::<(ObjectId, u32)>()
     }
+}
 
-    fn add_uses(&mut self, tool: ObjectId, uses: u32) {
-        match self.uses.binary_search_by_key(&tool, |(id, _)| *id) {
-            Ok(at) => self.uses[at].1 += uses,
-            Err(at) => self.uses.insert(at, (tool, uses)),
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        for (tool, uses) in other.uses {
-            self.add_uses(tool, uses);
+impl shards::Change for Change {
+    fn take(&mut self, other: Self) -> Option<Self> {
+        match (&mut self.uses, other.uses) {
+            (Some((tool, uses)), Some((other, more))) if *tool == other => *uses += more,
+            (Some(_), Some(_)) => return Some(other),
+            (uses, more) => *uses = uses.or(more),
         }
         self.failures += other.failures;
         self.page_views += other.page_views;
         self.last_use = self.last_use.max(other.last_use);
         self.last_activity = self.last_activity.max(other.last_activity);
+        None
     }
 }
 

@@ -1,28 +1,23 @@
 //! Reads a day's events into a [`Book`]. What the day's scan leaves out as unreadable is left out here by the same rules.
 
-use std::ops::Range;
-
+use bson::oid::ObjectId;
 use bson::{Document, doc};
 use common::day::Day;
 
-use super::book::{Book, Country, Details, OTHER_COUNTRY};
-use crate::fold::{Event, ToolUse};
+use super::book::{Book, Country, Details, OTHER_COUNTRY, User};
+use crate::fold::ToolUse;
+use crate::fold::shards::Found;
 use crate::scan::Source;
 use crate::scan::documents::{self, Unreadable};
 use crate::scan::elements::{Elements, Value};
 use crate::scan::pass::Part;
 
-/// What a document says.
-pub struct Read {
-    event: Event,
-    details: Details,
-}
-
 impl Part for Book {
-    type Event = Read;
+    type User = User;
+    type Owner = Option<ObjectId>;
 
-    fn of_shards(_: Day, shards: Range<usize>) -> Self {
-        Self::of_shards(shards)
+    fn of(_: Day) -> Self {
+        Self::default()
     }
 
     fn projection(source: Source) -> Document {
@@ -37,47 +32,26 @@ impl Part for Book {
         }
     }
 
-    fn read(source: Source, document: &[u8]) -> Result<Read, Unreadable> {
-        let (event, details) = match source {
-            Source::ToolUses => {
-                let tool_use = documents::tool_use(document)?;
-                (Event::ToolUse(tool_use), details(document, &tool_use))
-            }
-            Source::Activities => (Event::Activity(documents::activity(document)?), Details::default()),
-            Source::HealthChecks => {
-                let at = timestamp(document).unwrap_or_default();
-                (Event::HealthCheck(documents::health_check(document)?), Details { at, ..Details::default() })
-            }
-        };
-        Ok(Read { event, details })
-    }
-
-    fn look_up(&self, Read { event, .. }: &Read) {
-        self.look_up(event);
-    }
-
-    fn add(&mut self, Read { event, details }: Read) {
-        match event {
-            Event::ToolUse(tool_use) => self.add_tool_use(&tool_use, details),
-            Event::Activity(activity) => self.add_activity(&activity),
-            Event::HealthCheck(check) => self.add_health_check(&check, details.at),
+    fn add(
+        &mut self,
+        source: Source,
+        document: &[u8],
+        found: &mut Found<User, Option<ObjectId>>,
+    ) -> Result<(), Unreadable> {
+        match source {
+            Source::ToolUses => documents::tool_use(document, |tool_use| {
+                self.add_tool_use(tool_use, &details(document, tool_use), found);
+            }),
+            Source::Activities => documents::activity(document, |activity| self.add_activity(activity, found)),
+            Source::HealthChecks => documents::health_check(document)
+                .map(|check| self.add_health_check(&check, timestamp(document).unwrap_or_default())),
         }
     }
 
-    fn end_slice(&mut self) {
-        self.end_slice();
-    }
-
-    fn keep(&mut self, end: usize) {
-        self.keep(end);
-    }
-
-    fn bytes(&self) -> usize {
-        self.bytes()
-    }
-
-    fn merged(self, other: Self) -> Self {
-        self.merged(other)
+    fn merge(&mut self, other: Self) {
+        for (id, tool) in other.tools {
+            self.tools.entry(id).or_default().merge(tool);
+        }
     }
 }
 

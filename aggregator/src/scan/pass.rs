@@ -1,19 +1,18 @@
 //! One reading of a day's events: slices of time from one queue, so that a busy hour does not keep one reader while the others
-//! are done. Each reader has a part of its own; these are merged at the end. Documents are read as raw BSON and never built.
-//!
-//! When the parts of all readers grow beyond the memory they may take, half of the users and sessions are let go, for
-//! another pass over the same events: a day of any size is read in bounded memory, only slower.
+//! are done. Documents are read as raw BSON and never built. What is counted by user or session goes into
+//! [`Shards`] that all readers share; each has a part of its own of the rest, and these are merged at the end.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use bson::{Document, RawDocumentBuf};
 use chrono::{DateTime, TimeDelta, Utc};
 use common::day::Day;
 use futures::TryStreamExt;
+use futures::future::try_join_all;
 use mongodb::Database;
 use mongodb::options::ReadConcern;
 use tokio::task::JoinSet;
@@ -21,55 +20,52 @@ use tokio::task::JoinSet;
 use super::documents::Unreadable;
 use super::elements::{Elements, Value};
 use super::{BATCH, Limits, Source, within};
-use crate::fold::SHARDS;
+use crate::fold::sessions::Owner;
+use crate::fold::shards::{Found, SHARDS, Shards, User};
 use crate::metrics;
 
 /// Short enough that the readers finish together, long enough that a query costs little beside what it returns.
 const SLICE: TimeDelta = TimeDelta::minutes(15);
 
-/// Events that are looked up together: more than a processor fetches from memory at a time, and few enough to stay in its
-/// first cache.
-const TOGETHER: usize = 64;
-
-/// What events are read into: a part of a day, of the users and sessions of some [`SHARDS`](crate::fold::SHARDS).
+/// What a reader makes of events: a part of a day.
 pub trait Part: Sized + Send + 'static {
-    /// What a document says.
-    type Event: Send;
+    /// What is counted by user.
+    type User: User;
+    /// Whose a session is.
+    type Owner: Owner;
 
     /// Nothing of `day` yet.
-    fn of_shards(day: Day, shards: Range<usize>) -> Self;
+    fn of(day: Day) -> Self;
 
     /// The fields that it needs of a source's documents.
     fn projection(source: Source) -> Document;
 
-    /// Reads one document's BSON, or says why it is left out.
+    /// Adds an event, given as the BSON of its document; what it says of its user and session is added to `found`.
     ///
     /// # Errors
-    /// A field that is needed is missing or not of its type.
-    fn read(source: Source, document: &[u8]) -> Result<Self::Event, Unreadable>;
+    /// A field that is needed is missing or not of its type, and nothing was added.
+    fn add(
+        &mut self,
+        source: Source,
+        document: &[u8],
+        found: &mut Found<Self::User, Self::Owner>,
+    ) -> Result<(), Unreadable>;
 
-    /// Looks at what adding the event will look at, and changes nothing.
-    fn look_up(&self, event: &Self::Event);
-
-    /// Adds the event.
-    fn add(&mut self, event: Self::Event);
-
-    /// A slice of the day was read; what follows is of another.
-    fn end_slice(&mut self);
-
-    /// Drops the shards from `end` on, and their memory.
-    fn keep(&mut self, end: usize);
-
-    /// Bytes of its users and sessions.
-    fn bytes(&self) -> usize;
-
-    /// Adds everything that another part of the same day holds, as far as both hold the same shards.
-    #[must_use]
-    fn merged(self, other: Self) -> Self;
+    /// Adds everything that another part of the same day holds.
+    fn merge(&mut self, other: Self);
 }
 
-/// Reads the events of `day` with the users and sessions of `shards`, or of the first of them that fit into memory; and says
-/// what had to be left out.
+/// What a pass over a day has found.
+pub struct Pass<P: Part> {
+    /// What is not counted by user or session; the same whatever shards were held.
+    pub part: P,
+    /// Users and sessions: of the shards that the pass was to take, the first that fit into memory.
+    pub shards: Arc<Shards<P::User, P::Owner>>,
+    /// What had to be left out; the same in every pass.
+    pub left_out: LeftOut,
+}
+
+/// Reads the events of `day`, with the users and sessions of `held`.
 ///
 /// # Errors
 /// MongoDB fails, or a cursor returns what is not BSON.
@@ -77,24 +73,22 @@ pub async fn pass<P: Part>(
     database: &Database,
     day: Day,
     limits: Limits,
-    shards: Range<usize>,
-) -> anyhow::Result<(P, LeftOut)> {
+    held: Range<usize>,
+) -> anyhow::Result<Pass<P>> {
     let slices = Arc::new(Slices::of(day, &sources_with_events(database, day).await?));
     let readers = limits.readers.clamp(1, slices.all.len().max(1));
-    let budget = Arc::new(Budget::new(limits.memory, readers, shards.clone()));
+    let shards = Arc::new(Shards::new(held, limits.memory));
     let mut running = JoinSet::new();
-    for reader in 0..readers {
-        let part = P::of_shards(day, shards.clone());
-        running.spawn(read_slices(database.clone(), Arc::clone(&slices), part, Arc::clone(&budget), reader));
+    for _ in 0..readers {
+        running.spawn(read_slices(database.clone(), Arc::clone(&slices), P::of(day), Arc::clone(&shards)));
     }
-    let mut whole = P::of_shards(day, shards);
-    let mut left_out = LeftOut::default();
+    let (mut whole, mut left_out) = (P::of(day), LeftOut::default());
     while let Some(finished) = running.join_next().await {
         let (part, reasons) = finished.context("a reader of the events ended early")??;
-        whole = whole.merged(part);
+        whole.merge(part);
         left_out.merge(reasons);
     }
-    Ok((whole, left_out))
+    Ok(Pass { part: whole, shards, left_out })
 }
 
 /// The shards that no pass over a day has read yet.
@@ -127,55 +121,16 @@ impl Unread {
     }
 }
 
-/// The memory that the readers of a pass share.
-struct Budget {
-    limit: usize,
-    state: Mutex<BudgetState>,
-}
-
-struct BudgetState {
-    held: Range<usize>,
-    /// Of each reader, when it last asked: how many shards it held, and their bytes.
-    readers: Vec<(usize, usize)>,
-}
-
-impl Budget {
-    fn new(limit: usize, readers: usize, held: Range<usize>) -> Self {
-        Self { limit, state: Mutex::new(BudgetState { readers: vec![(held.len(), 0); readers], held }) }
-    }
-
-    /// Drops of a reader's part what all readers have to drop. At least one shard stays, or no pass would get further.
-    fn fit(&self, reader: usize, part: &mut impl Part) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let BudgetState { held, readers } = &mut *state;
-        part.keep(held.end);
-        readers[reader] = (held.len(), part.bytes());
-        // Others may not have dropped yet what they have to: counted is what they will hold then.
-        let bytes: usize = readers.iter().map(|(shards, bytes)| bytes / shards * held.len()).sum();
-        if bytes > self.limit && held.len() > 1 {
-            held.end = held.start + held.len() / 2;
-            part.keep(held.end);
-            readers[reader] = (held.len(), part.bytes());
-        }
-    }
-}
-
 /// How many events a source has in the day, counted up to one answer's worth. A backfill meets many days with few events or
 /// none; those are not asked slice by slice.
 async fn sources_with_events(database: &Database, day: Day) -> mongodb::error::Result<Vec<(Source, u64)>> {
-    let mut sources = Vec::new();
-    for source in Source::ALL {
+    let counts = Source::ALL.map(async |source| {
         let events = database.collection::<RawDocumentBuf>(source.collection());
-        let events = events
-            .count_documents(within(day.start(), day.end()))
-            .limit(u64::from(BATCH))
-            .read_concern(ReadConcern::majority())
-            .await?;
-        if events > 0 {
-            sources.push((source, events));
-        }
-    }
-    Ok(sources)
+        let events = events.count_documents(within(day.start(), day.end())).limit(u64::from(BATCH));
+        mongodb::error::Result::Ok((source, events.read_concern(ReadConcern::majority()).await?))
+    });
+    let counts = try_join_all(counts).await?;
+    Ok(counts.into_iter().filter(|(_, events)| *events > 0).collect())
 }
 
 /// The queue that readers take from.
@@ -218,11 +173,9 @@ async fn read_slices<P: Part>(
     database: Database,
     slices: Arc<Slices>,
     mut part: P,
-    budget: Arc<Budget>,
-    reader: usize,
+    shards: Arc<Shards<P::User, P::Owner>>,
 ) -> anyhow::Result<(P, LeftOut)> {
-    let mut left_out = LeftOut::default();
-    let mut together = Vec::with_capacity(TOGETHER);
+    let (mut found, mut left_out) = (Found::default(), LeftOut::default());
     while let Some(Slice { source, from, to }) = slices.take() {
         let mut batches = database
             .collection::<RawDocumentBuf>(source.collection())
@@ -235,27 +188,14 @@ async fn read_slices<P: Part>(
         while let Some(batch) = batches.try_next().await? {
             for element in Elements::of(batch.doc_slices()?.as_bytes())? {
                 let (_, Value::Document(document)) = element? else { continue };
-                match P::read(source, document) {
-                    Ok(event) => together.push(event),
-                    Err(reason) => left_out.add(source, reason),
-                }
-                if together.len() == TOGETHER {
-                    add_all(&mut part, &mut together);
-                }
+                part.add(source, document, &mut found).unwrap_or_else(|reason| left_out.add(source, reason));
             }
-            add_all(&mut part, &mut together);
-            budget.fit(reader, &mut part);
+            shards.take(&mut found);
         }
-        part.end_slice();
+        found.end_slice();
+        shards.take(&mut found);
     }
     Ok((part, left_out))
-}
-
-/// The tables are larger than the processor's cache. Looked at one after the other, without anything to decide in between,
-/// events do not wait for the memory each by itself, which was a third of a scan's profile.
-pub fn add_all<P: Part>(part: &mut P, events: &mut Vec<P::Event>) {
-    events.iter().for_each(|event| part.look_up(event));
-    events.drain(..).for_each(|event| part.add(event));
 }
 
 /// How many documents were left out for which reason.
@@ -290,11 +230,7 @@ impl LeftOut {
 
 #[cfg(test)]
 mod tests {
-    use bson::oid::ObjectId;
-    use common::documents::activity_log::Action;
-
     use super::*;
-    use crate::fold::{Activity, Fold};
 
     const DAY: &str = "2024-01-15";
 
@@ -326,33 +262,5 @@ mod tests {
         let quarter = |number: usize| number * SHARDS / 4..(number + 1) * SHARDS / 4;
         let expected = [(SHARDS, 0), (SHARDS / 4, 1), (SHARDS / 4, 2), (SHARDS / 4, 3)];
         assert_eq!(passes, expected.map(|(tried, number)| (tried, quarter(number))));
-    }
-
-    #[test]
-    fn readers_drop_what_does_not_fit_and_always_keep_one_shard() {
-        let day = Day::parse(DAY).unwrap();
-        let filled = || {
-            let mut fold = Fold::new(day);
-            for _ in 0..5_000 {
-                let (user, session) = (Some(ObjectId::new()), Some(ObjectId::new()));
-                fold.add_activity(&Activity { user, session, action: Action::Login, at: 0 });
-            }
-            fold
-        };
-        let mut folds = [filled(), filled()];
-        let whole = folds[0].bytes() + folds[1].bytes();
-        let budget = Budget::new(whole / 3, 2, 0..SHARDS);
-        for _ in 0..2 {
-            folds.iter_mut().enumerate().for_each(|(reader, fold)| budget.fit(reader, fold));
-        }
-        assert_eq!(folds.each_ref().map(Fold::held), [0..SHARDS / 4, 0..SHARDS / 4]);
-        assert!(folds[0].bytes() + folds[1].bytes() <= whole / 3);
-
-        let budget = Budget::new(0, 1, 5..SHARDS);
-        let mut fold = Fold::of_shards(day, 5..SHARDS);
-        fold.add_activity(&Activity { user: Some(ObjectId::new()), session: None, action: Action::Login, at: 0 });
-        (0..10).for_each(|_| budget.fit(0, &mut fold));
-        assert_eq!(fold.held().start, 5);
-        assert!(!fold.held().is_empty());
     }
 }
