@@ -164,8 +164,8 @@ impl Fold {
         if let Some(response_time) = tool_use.response_time {
             tool.response_time.add(response_time);
         }
-        let start = self.since_midnight(tool_use.start);
-        let end = self.since_midnight(tool_use.end).max(start);
+        let start = since(self.day_start, tool_use.start);
+        let end = since(self.day_start, tool_use.end).max(start);
         let change = Change { used_a_tool: true, stay: Stay { start, end: end + LINGER } };
         let visit = Visit { start, end, page_views: 0, tool_uses: 1 };
         found.add(tool_use.session, (), visit, tool_use.user.map(|user| (user, change)));
@@ -180,7 +180,7 @@ impl Fold {
             Action::Signup | Action::Login | Action::Logout => false,
         };
         self.page_views += u64::from(is_page_view);
-        let at = self.since_midnight(activity.at);
+        let at = since(self.day_start, activity.at);
         let change = Change { used_a_tool: false, stay: Stay { start: at, end: at + LINGER } };
         let visit = Visit { start: at, end: at, page_views: is_page_view.into(), tool_uses: 0 };
         found.add(activity.session, (), visit, activity.user.map(|user| (user, change)));
@@ -192,10 +192,12 @@ impl Fold {
         tool.checks += 1;
         tool.healthy_checks += u64::from(check.healthy);
     }
+}
 
-    fn since_midnight(&self, millis: i64) -> i64 {
-        millis.saturating_sub(self.day_start).clamp(-FARTHEST, FARTHEST)
-    }
+/// Milliseconds from the start of the day; nearly always few enough for 32 bits, which is what makes sessions and times of
+/// presence small.
+pub fn since(day_start: i64, millis: i64) -> i64 {
+    millis.saturating_sub(day_start).clamp(-FARTHEST, FARTHEST)
 }
 
 /// The sums of a day over one or more passes, each of which held other shards.

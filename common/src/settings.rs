@@ -204,7 +204,7 @@ impl Default for Aggregator {
             engine: Engine::Scan,
             refresh: Duration::from_secs(5 * 60),
             scan_readers: 4,
-            scan_memory_mib: 320,
+            scan_memory_mib: 256,
         }
     }
 }

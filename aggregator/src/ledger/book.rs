@@ -5,6 +5,7 @@
 //! of a list.
 
 use bson::oid::ObjectId;
+use common::day::Day;
 use common::documents::activity_log::Action;
 use rustc_hash::FxHashMap;
 
@@ -13,7 +14,7 @@ use crate::fold::exact::Mean;
 use crate::fold::ids::IdMap;
 use crate::fold::shards::{self, Found, Shards};
 use crate::fold::visits::Visit;
-use crate::fold::{Activity, FARTHEST, HealthCheck, ToolUse};
+use crate::fold::{Activity, HealthCheck, ToolUse, since};
 
 /// Two capital letters of ASCII; any other text is [`OTHER_COUNTRY`], so that no sender can make a day's list long.
 pub type Country = [u8; 2];
@@ -22,8 +23,9 @@ pub type Country = [u8; 2];
 pub const OTHER_COUNTRY: Country = *b"??";
 
 /// One reader's part of a day: what is not counted by user or session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Book {
+    day_start: i64,
     /// Every tool that was used or checked.
     pub tools: IdMap<Tool>,
 }
@@ -96,6 +98,11 @@ pub struct Change {
 }
 
 impl Book {
+    /// Nothing of `day` yet.
+    pub fn new(day: Day) -> Self {
+        Self { day_start: day.start().timestamp_millis(), tools: IdMap::default() }
+    }
+
     /// Adds a tool use.
     pub fn add_tool_use(&mut self, tool_use: &ToolUse, details: &Details, found: &mut Found<User, Option<ObjectId>>) {
         let tool = self.tools.entry(tool_use.tool).or_default();
@@ -111,8 +118,8 @@ impl Book {
         if let Some(country) = details.country {
             *tool.countries.entry(country).or_default() += 1;
         }
-        let start = tool_use.start.clamp(-FARTHEST, FARTHEST);
-        let end = tool_use.end.clamp(start, FARTHEST);
+        let start = since(self.day_start, tool_use.start);
+        let end = since(self.day_start, tool_use.end).max(start);
         let change = Change {
             uses: Some((tool_use.tool, 1)),
             failures: u32::from(!tool_use.success),
@@ -130,7 +137,7 @@ impl Book {
             return;
         }
         let page_views = u8::from(activity.action == Action::PageView);
-        let at = activity.at.clamp(-FARTHEST, FARTHEST);
+        let at = since(self.day_start, activity.at);
         let change = Change {
             uses: None,
             failures: 0,

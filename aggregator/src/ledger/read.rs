@@ -16,8 +16,8 @@ impl Part for Book {
     type User = User;
     type Owner = Option<ObjectId>;
 
-    fn of(_: Day) -> Self {
-        Self::default()
+    fn of(day: Day) -> Self {
+        Self::new(day)
     }
 
     fn projection(source: Source) -> Document {
