@@ -289,7 +289,7 @@ fn assert_percentiles(row: &Document, uses: &[&&Value]) {
     }
 }
 
-/// Set `E2E_KILLS=200` for the long form.
+/// One aggregator works and another one stands by: whoever works is killed. Set `E2E_KILLS=200` for the long form.
 #[tokio::test]
 async fn killed_anywhere_counters_equal_a_recount() {
     let kills: u64 = std::env::var("E2E_KILLS").map_or(6, |kills| kills.parse().unwrap());
@@ -297,24 +297,35 @@ async fn killed_anywhere_counters_equal_a_recount() {
     let days: Vec<Day> = Day::range_inclusive(Day::yesterday().minus(4), Day::yesterday()).collect();
     let mut random = ChaCha8Rng::seed_from_u64(17);
     let (mut sent, mut unfinished) = (Vec::new(), 0);
+    let start = || world.spawn("aggregator", &["run", "--from", &days[0].to_string(), "--to", &days[4].to_string()]);
+    let mut aggregators = [start(), start()];
     for round in 0..kills {
         let late = events::random(days[(round % 5) as usize], 200, 1_000 + round);
         events::store(world.db(), &late).await;
         sent.extend(late);
-        let mut running =
-            world.spawn("aggregator", &["run", "--from", &days[0].to_string(), "--to", &days[4].to_string()]);
-        eventually(PATIENCE, "the lease", async || {
-            (fence(&world).await > round as i64 || running.process.exited().unwrap().is_some()).then_some(())
+        let working = eventually(PATIENCE, "an aggregator at work", async || {
+            for aggregator in &mut aggregators {
+                if aggregator.process.exited().unwrap().is_some() {
+                    *aggregator = start();
+                }
+            }
+            let lease =
+                world.db().collection::<Document>("leases").find_one(doc! { "_id": "aggregator" }).await.unwrap();
+            let holder = lease?.get_str("holder").unwrap().to_owned();
+            aggregators.iter().position(|aggregator| holder.starts_with(&format!("{}-", aggregator.process.pid())))
         })
         .await;
         tokio::time::sleep(Duration::from_millis(random.random_range(0..150))).await;
-        unfinished += u64::from(running.process.exited().unwrap().is_none());
-        running.process.kill().unwrap();
+        unfinished += u64::from(aggregators[working].process.exited().unwrap().is_none());
+        aggregators[working].process.kill().unwrap();
+        // The other one waits for the end of the dead one's lease: until all is looked at, and no longer.
+        lease_for(&world, PATIENCE).await;
         assert_rows_and_counters_agree(&world).await;
-        // The next one need not wait for the end of the dead one's lease.
-        let now = doc! { "$set": { "expiresAt": DateTime::now() } };
-        world.db().collection::<Document>("leases").update_one(doc! {}, now).await.unwrap();
+        lease_for(&world, Duration::ZERO).await;
+        aggregators[working] = start();
     }
+    aggregators.iter_mut().for_each(|aggregator| aggregator.process.kill().unwrap());
+    lease_for(&world, Duration::ZERO).await;
     println!("{unfinished} of {kills} were killed at work");
     run(&world, days[0], days[4]).await;
     assert_rows_and_counters_agree(&world).await;
@@ -326,7 +337,9 @@ async fn killed_anywhere_counters_equal_a_recount() {
     assert_eq!(computed(&world).await, computed(&undisturbed).await);
 }
 
-async fn fence(world: &World) -> i64 {
-    let lease = world.db().collection::<Document>("leases").find_one(doc! { "_id": "aggregator" }).await.unwrap();
-    lease.map_or(0, |lease| lease.get_i64("fence").unwrap())
+/// Whoever holds the lease has it for so long.
+async fn lease_for(world: &World, duration: Duration) {
+    let end = DateTime::from_millis(DateTime::now().timestamp_millis() + i64::try_from(duration.as_millis()).unwrap());
+    let leases = world.db().collection::<Document>("leases");
+    leases.update_one(doc! {}, doc! { "$set": { "expiresAt": end } }).await.unwrap();
 }
