@@ -227,6 +227,7 @@ impl Passes {
     /// Adds the users and sessions of a pass, with so many threads. Takes the sessions out.
     pub fn add_people(&mut self, people: &People, threads: usize) {
         thread::scope(|scope| {
+            let threads = threads.max(1);
             let parts: Vec<_> = (0..threads)
                 .map(|first| {
                     scope.spawn(move || {

@@ -20,8 +20,10 @@ use super::visits::{Session, Visit};
 /// Divisions of users and sessions: so many that one of them is small beside all, so few that empty ones cost nothing.
 pub const SHARDS: usize = 64;
 
-/// Sessions that a reader holds before it sets them aside, also within a slice of time; some 8 MB in a hash table.
-const MOST_GATHERED: usize = 1 << 16;
+/// Sessions that a reader holds before it sets them aside, also within a slice of time: as many as a hash table of
+/// [`PLACES`] takes before it grows; at most 9 MB.
+const MOST_GATHERED: usize = PLACES / 8 * 7;
+const PLACES: usize = 1 << 16;
 
 /// Changes of a shard that wait to be made together, so that the shard's table is fetched into the processor's cache once for
 /// all of them: with a look-up at a time, a scan waits for the memory longer than it does anything else.
@@ -224,7 +226,7 @@ impl<U: User, O: Owner> Found<U, O> {
             }
             Entry::Vacant(free) => {
                 free.insert(Current { part: Part { owner, session: Session::of(visit) }, change: user });
-                if self.sessions.len() > MOST_GATHERED {
+                if self.sessions.len() == MOST_GATHERED {
                     self.end_slice();
                 }
             }
@@ -380,10 +382,14 @@ mod tests {
     #[test]
     fn a_reader_gathers_no_more_than_it_may() {
         let mut found = Found::<Sum, ()>::default();
-        for number in 0..=MOST_GATHERED as u64 {
+        for number in 0..MOST_GATHERED as u64 {
             found.add(Some(id(number)), (), at(0), None);
         }
         assert!(found.sessions.is_empty());
-        assert_eq!(found.shares.iter().map(|share| share.sessions.len()).sum::<usize>(), MOST_GATHERED + 1);
+        assert_eq!(found.sessions.capacity(), MOST_GATHERED);
+        assert_eq!(found.shares.iter().map(|share| share.sessions.len()).sum::<usize>(), MOST_GATHERED);
+        let of_a_day = size_of::<(ObjectId, Current<crate::fold::Change, ()>)>();
+        let of_rows = size_of::<(ObjectId, Current<crate::ledger::book::Change, Option<ObjectId>>)>();
+        assert!(PLACES * (of_a_day.max(of_rows) + 1) <= 9_000_000, "{of_a_day}, {of_rows}");
     }
 }

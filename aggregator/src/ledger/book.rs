@@ -216,3 +216,30 @@ impl shards::Change for Change {
 fn joined(one: Option<(u64, u64)>, other: Option<(u64, u64)>) -> Option<(u64, u64)> {
     one.into_iter().chain(other).reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fold::shards::SHARDS;
+
+    #[test]
+    fn a_session_takes_no_more_than_promised() {
+        let day = Day::parse("2024-01-15").unwrap();
+        let start = day.start().timestamp_millis();
+        let (mut book, mut found) = (Book::new(day), Found::default());
+        let people = People::new(0..SHARDS, usize::MAX);
+        let sessions = 100_000_u64;
+        for number in 0..sessions {
+            let mut id = [0; 12];
+            id[4..].copy_from_slice(&number.to_be_bytes());
+            let session = Some(ObjectId::from_bytes(id));
+            // To the last millisecond of the day.
+            let at = start + i64::try_from(number).unwrap() * 864;
+            book.add_activity(&Activity { user: None, session, action: Action::PageView, at }, &mut found);
+        }
+        found.end_slice();
+        people.take(&mut found);
+        // And the slack of a list that grows in chunks.
+        assert!(people.bytes() < 48 * (usize::try_from(sessions).unwrap() + SHARDS * 256), "{}", people.bytes());
+    }
+}

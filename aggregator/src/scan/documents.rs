@@ -20,7 +20,7 @@ pub struct Unreadable {
 /// Shows a document of `usage_analytics` to `add`.
 ///
 /// Shown, not returned: two ways to read a document would meet in one value, which the compiler moves in pieces of other sizes
-/// than it was written in, and for that a processor waits a dozen cycles. It was a sixth of a scan's profile.
+/// than it was written in, and for that a processor waits a dozen cycles. It was a seventh of a scan's profile.
 ///
 /// # Errors
 /// A field that is counted is missing or not of its type.
