@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Batch, Limits};
 use crate::decode::Decoder;
+use crate::flow::{FlowControl, Reading};
 use crate::lag::Lag;
 use crate::late::{self, DayNumber};
 use crate::messages::{AT_ONCE, Messages};
@@ -28,13 +29,10 @@ use crate::metrics;
 use crate::offsets::{BatchId, OffsetTracker, Partition};
 use crate::rebalance::{Context, Event, give_back, take_over};
 use crate::throttle::Rates;
-use crate::window::Window;
 use crate::writer::{Writer, Written};
 
 /// How long one poll waits when there is nothing to read: the longest that an acknowledgement lies unnoticed.
 const POLL: Duration = Duration::from_millis(20);
-/// Full for longer than this, the partitions are paused, and polling goes on.
-const STALL: Duration = Duration::from_secs(1);
 /// How often gauges are set and what is over is forgotten.
 const TIDY: Duration = Duration::from_secs(5);
 /// How long broker metadata and watermarks are waited for.
@@ -118,15 +116,12 @@ pub fn run(
         spare: Vec::new(),
         tell,
         done,
-        writing: 0,
         unmarked: (Vec::new(), BTreeSet::new()),
         is_marking: false,
         last_commit: Instant::now(),
         tidied: None,
-        window: Window::new(settings.ingest.in_flight),
+        flow: FlowControl::new(settings.ingest.in_flight),
         progress_at: Instant::now(),
-        full_since: None,
-        is_paused: false,
         targets: FxHashMap::default(),
         assigned_at: None,
         written: Written::default(),
@@ -160,20 +155,15 @@ struct Worker<'a> {
     spare: Vec<Batch>,
     tell: Sender<Done>,
     done: Receiver<Done>,
-    /// Batches being written.
-    writing: usize,
     /// Batches that are stored and whose late days are not marked, and these days.
     unmarked: (Vec<BatchId>, BTreeSet<DayNumber>),
     is_marking: bool,
     last_commit: Instant,
     /// When [`Worker::tidy_if_due`] last did its work.
     tidied: Option<Instant>,
-    window: Window,
+    flow: FlowControl,
     /// When something was last acknowledged, or there was nothing to do.
     progress_at: Instant,
-    /// Since when as many batches are in flight as may be.
-    full_since: Option<Instant>,
-    is_paused: bool,
     /// Where each partition ended when it was assigned; removed when it is reached.
     targets: FxHashMap<Partition, i64>,
     /// When the first partitions were assigned.
@@ -188,13 +178,13 @@ impl Worker<'_> {
         self.handle_group_events(messages)?;
         self.commit_if_due();
         self.tidy_if_due();
-        if self.is_full() {
-            return self.wait_for_room();
+        // Whichever acknowledgement made room, and wherever the loop took note of it.
+        if let Some(reading) = self.flow.look(Instant::now()) {
+            self.tell_all_assigned(reading)?;
         }
-        // Whichever acknowledgement made the room, and wherever it was taken note of.
-        self.full_since = None;
-        if self.is_paused {
-            self.resume()?;
+        if self.flow.is_full() {
+            self.wait_for_room();
+            return Ok(());
         }
         self.read(messages)?;
         // With everything read, there is nothing to wait for.
@@ -264,7 +254,7 @@ impl Worker<'_> {
             metrics::delay(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
         }
         let id = self.tracker.seal(batch.ends());
-        self.writing += 1;
+        self.flow.batch_sealed();
         let (writer, tell) = (Arc::clone(&self.parts.writer), self.tell.clone());
         self.parts.runtime.spawn(async move {
             let written = writer.write(&batch).await;
@@ -303,13 +293,12 @@ impl Worker<'_> {
             }
         }
         // Nothing else comes that the mark could serve as well.
-        if self.writing == 0 {
+        if self.flow.in_flight() == 0 {
             self.mark();
         }
     }
 
     fn note_written(&mut self, id: BatchId, mut batch: Batch, written: Written) {
-        self.writing -= 1;
         if late::over(batch.days()).next().is_some() {
             self.unmarked.1.extend(late::over(batch.days()));
             self.unmarked.0.push(id);
@@ -317,44 +306,40 @@ impl Worker<'_> {
             self.tracker.acknowledge(id);
         }
         self.written += written;
-        self.window.acknowledged(written.retries);
+        self.flow.batch_stored(written.retries);
         self.progress_at = Instant::now();
         batch.clear();
         self.spare.push(batch);
-        metrics::in_flight(self.writing);
-    }
-
-    fn is_full(&self) -> bool {
-        self.writing >= self.window.size()
+        metrics::in_flight(self.flow.in_flight());
     }
 
     /// Waits for an acknowledgement. A short wait costs nothing; in a stall the partitions are paused and polling goes
     /// on, so that the group sees a living member however long MongoDB is away.
-    fn wait_for_room(&mut self) -> anyhow::Result<()> {
-        let since = *self.full_since.get_or_insert_with(Instant::now);
-        if !self.is_paused && since.elapsed() >= STALL {
-            self.pause()?;
-        }
+    fn wait_for_room(&mut self) {
         match self.done.recv_timeout(POLL) {
             Ok(done) => self.note(done),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
+    }
+
+    fn tell_all_assigned(&self, reading: Reading) -> anyhow::Result<()> {
+        self.tell(reading, &self.assignment())?;
+        metrics::paused(reading == Reading::Pause);
+        match reading {
+            Reading::Pause => tracing::warn!(
+                in_flight = self.flow.in_flight(),
+                "MongoDB does not acknowledge the batches in flight: reading is paused until it does"
+            ),
+            Reading::Resume => tracing::info!("MongoDB acknowledges batches again: reading is resumed"),
+        }
         Ok(())
     }
 
-    fn pause(&mut self) -> anyhow::Result<()> {
-        self.consumer.pause(&self.assignment())?;
-        self.is_paused = true;
-        metrics::paused(true);
-        tracing::warn!(in_flight = self.writing, "the writer is stalled: reading is paused until it goes on");
-        Ok(())
-    }
-
-    fn resume(&mut self) -> anyhow::Result<()> {
-        self.consumer.resume(&self.assignment())?;
-        self.is_paused = false;
-        metrics::paused(false);
-        tracing::info!("the writer goes on: reading is resumed");
+    fn tell(&self, reading: Reading, partitions: &TopicPartitionList) -> anyhow::Result<()> {
+        match reading {
+            Reading::Pause => self.consumer.pause(partitions)?,
+            Reading::Resume => self.consumer.resume(partitions)?,
+        }
         Ok(())
     }
 
@@ -390,9 +375,8 @@ impl Worker<'_> {
         take_over(&self.consumer, &start)?;
         self.tracker.assign(numbers);
         self.assigned_at.get_or_insert_with(Instant::now);
-        if self.is_paused {
-            self.consumer.pause(&self.assignment())?;
-        }
+        // librdkafka keeps a partition's pause after the partition is lost, so its pause is set anew.
+        self.tell(self.flow.on_assigned(), partitions)?;
         metrics::rebalanced("assigned", self.tracker.partitions().count());
         Ok(())
     }
@@ -493,7 +477,7 @@ impl Worker<'_> {
             self.progress_at = Instant::now();
         }
         metrics::without_progress(self.progress_at.elapsed());
-        metrics::window(self.window.size());
+        metrics::window(self.flow.window());
     }
 
     /// The one place that commits: the next offset to read, which is what Kafka keeps.

@@ -12,6 +12,7 @@ pub mod batch;
 pub mod consumer;
 pub mod dead_letter;
 pub mod decode;
+mod flow;
 pub mod lag;
 pub mod late;
 pub mod live_settings;
