@@ -1,6 +1,7 @@
 //! Free ports on the loopback interface.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -12,16 +13,25 @@ use rand::RngExt;
 /// may take the server's port, or even connect to itself.
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 
-/// A port that nobody listens on, and that this process has not handed out before.
+/// A port that nobody listens on, and that no process of this machine has been handed out before: a server binds its port
+/// only some time after this function has found the port free. The lock on the port's file lasts as long as this process.
 ///
 /// # Errors
-/// When none is found.
+/// When none is found, or the folder of the locks cannot be written.
 pub fn free_port() -> anyhow::Result<u16> {
-    static HANDED_OUT: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+    static HANDED_OUT: LazyLock<Mutex<HashMap<u16, File>>> = LazyLock::new(Mutex::default);
+    let locks = std::env::temp_dir().join("devtoolkit-ports");
+    std::fs::create_dir_all(&locks).with_context(|| format!("cannot make {}", locks.display()))?;
     let mut handed_out = HANDED_OUT.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..1_000 {
         let port = rand::rng().random_range(RANGE);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() && handed_out.insert(port) {
+        if handed_out.contains_key(&port) || TcpListener::bind(("127.0.0.1", port)).is_err() {
+            continue;
+        }
+        let path = locks.join(port.to_string());
+        let lock = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        if lock.try_lock().is_ok() {
+            handed_out.insert(port, lock);
             return Ok(port);
         }
     }
