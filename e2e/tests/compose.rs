@@ -92,10 +92,11 @@ fn versions_are_pinned_and_those_of_the_rest() {
 fn each_image_is_built_once_or_has_a_registry() {
     let file = ComposeFile::read();
     for (name, service) in &file.services {
-        let builders =
-            file.services.values().filter(|other| other.image == service.image && other.build.is_some()).count();
+        let builders = file.services.values().filter(|other| other.image == service.image && other.build.is_some());
+        let builders = builders.filter(|other| !other.is_on_demand()).count();
         assert!(builders <= 1, "{name}: {} is built {builders} times at once", service.image);
         assert_eq!(service.pull_policy == "never", builders == 1, "{name}: {} is in no registry", service.image);
+        assert!(!service.is_on_demand() || service.build.is_some(), "{name} cannot run before `docker compose up`");
     }
 }
 
@@ -107,6 +108,12 @@ fn nobody_may_more_than_it_needs() {
         assert_eq!(service.cap_drop, ["ALL"], "{name}");
         assert_eq!(service.security_opt, ["no-new-privileges:true"], "{name}");
         assert!(!service.mem_limit.is_empty(), "{name} may take all memory");
+        assert_eq!(service.memswap_limit, service.mem_limit, "{name} may take as much of the swap space");
+        assert!(
+            service.ulimits.is_empty(),
+            "{name} does not start where the engine allows less than {:?}",
+            service.ulimits
+        );
         assert_eq!(service.logging["driver"], "local", "{name}'s log may fill the disk");
         let user = service.user.split(':').next().unwrap();
         if name == "secrets" {
@@ -197,19 +204,96 @@ fn each_waits_for_what_it_needs() {
     for (name, service) in &file.services {
         assert_eq!(service.ends(), service.healthcheck.is_none(), "{name} either ends or tells its health");
         for (other, dependency) in &service.depends_on {
-            let expected =
-                if file.services[other].ends() { "service_completed_successfully" } else { "service_healthy" };
+            let expected = match (file.services[other].ends(), service.ports.is_empty()) {
+                (true, _) => "service_completed_successfully",
+                (false, true) => "service_healthy",
+                // It shows or watches the other one, whether that is well or not.
+                (false, false) => "service_started",
+            };
             assert_eq!(dependency.condition, expected, "{name} depends on {other}");
         }
         let needs_secrets = service.mounts().any(|mount| mount.source.starts_with("secrets-"));
-        if needs_secrets && name != "secrets" && service.profiles.is_empty() {
+        if needs_secrets && name != "secrets" && !service.is_on_demand() {
             assert!(waits_for(&file, service, "secrets"), "{name} may start before its secrets are there");
         }
     }
 }
 
+#[test]
+fn a_port_that_is_taken_can_be_changed_and_stops_no_program() {
+    let file = ComposeFile::read();
+    let published = Regex::new(r"^127\.0\.0\.1:\$\{([A-Z]+)_PORT:-(\d+)\}:(\d+)$").unwrap();
+    for (name, service) in file.services.iter().filter(|(_, service)| !service.ports.is_empty()) {
+        for port in &service.ports {
+            let parts = published.captures(port).unwrap_or_else(|| panic!("{name}: {port} cannot be set"));
+            assert_eq!((parts[1].to_lowercase(), &parts[2]), (name.clone(), &parts[3]));
+        }
+        for program in ["ingest-1", "ingest-2", "aggregator"] {
+            assert!(waits_for(&file, service, program), "{program} may wait for {name}");
+        }
+    }
+}
+
+/// What the official images declare as volumes: Docker makes one without a name for each that has no other place, and
+/// leaves it behind.
+#[test]
+fn no_volume_is_left_behind() {
+    for (name, service) in &ComposeFile::read().services {
+        let declared: &[&str] = match service.image.split(':').next().unwrap() {
+            "mongo" => &["/data/db", "/data/configdb"],
+            "apache/kafka" => &["/etc/kafka/secrets", "/var/lib/kafka/data", "/mnt/shared/config"],
+            "prom/prometheus" => &["/prometheus"],
+            "prom/alertmanager" => &["/alertmanager"],
+            _ => &[],
+        };
+        for directory in declared {
+            let is_mounted = service.mounts().any(|mount| mount.target == *directory);
+            let is_temporary = service.tmpfs.iter().any(|tmpfs| tmpfs.split(':').next() == Some(directory));
+            assert!(is_mounted || is_temporary, "{name} leaves a volume behind for {directory}");
+        }
+    }
+}
+
+#[test]
+fn who_is_cut_off_its_network_is_unhealthy() {
+    for (name, service) in &ComposeFile::read().services {
+        let Some(health) = &service.healthcheck else { continue };
+        assert!(health.retries * health.interval_seconds() <= 30, "{name} stays healthy for too long");
+        let asks_itself = health.test.join(" ").contains(&format!("/{name}"));
+        // The programs are ready only when they reach the servers.
+        let asks_others = health.test.last().is_some_and(|last| last == "check-ready");
+        assert!(asks_itself || asks_others, "{name} asks only its loopback interface");
+    }
+}
+
 fn waits_for(file: &ComposeFile, service: &Service, wanted: &str) -> bool {
     service.depends_on.keys().any(|other| other == wanted || waits_for(file, &file.services[other], wanted))
+}
+
+#[tokio::test]
+async fn closed_files_of_the_checkout_are_named_with_the_command_that_opens_them() {
+    let local = Local::new(ComposeFile::read());
+    let checkout = local.path("secrets", "/checkout");
+    for directory in ["config", "docs"] {
+        fs::remove_file(checkout.join(directory)).unwrap();
+        let copy = Command::new("cp").arg("-r").arg(repository().join(directory)).arg(&checkout).status().unwrap();
+        assert!(copy.success());
+    }
+    let shell = |command: &str| {
+        assert!(Command::new("sh").args(["-c", command]).current_dir(&checkout).status().unwrap().success());
+    };
+    let mend = "chmod -R go+rX config docs";
+    for closed in ["config/mongodb", "config/compose/secrets", "config/compose/alertmanager/alertmanager_page_url"] {
+        shell(mend);
+        shell(&format!("touch {closed} && chmod go-rwx {closed}"));
+        let (is_well, said) = local.output(local.command("secrets")).await;
+        assert!(!is_well && said.contains(&format!("\n  {closed}\n")) && said.contains(mend), "{closed}: {said}");
+    }
+    shell("chmod -R go-rwx .");
+    let (is_well, said) = local.output(local.command("secrets")).await;
+    assert!(!is_well && said.contains("\n  config") && said.contains(mend), "{said}");
+    shell(mend);
+    local.finish("secrets", local.command("secrets")).await;
 }
 
 #[tokio::test]
@@ -349,9 +433,12 @@ fn secret(local: &Local, file: &str) -> PathBuf {
 async fn servers(local: &Local) -> Vec<Process> {
     let mut servers: Vec<Process> = MEMBERS
         .map(|member| {
-            let mut words = local.file.services[member].command.clone();
-            words.retain(|word| word != "--bind_ip_all");
+            let Service { entrypoint, command, .. } = &local.file.services[member];
+            let words: Vec<String> =
+                entrypoint.iter().chain(command).filter(|word| *word != "--bind_ip_all").cloned().collect();
             let mut command = local.run_as(member, &words);
+            let programs = installed("mongodb").unwrap();
+            command.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
             command.args(["--bind_ip=127.0.0.1", "--nounixsocket"]);
             command.arg(format!("--port={}", local.port(member, 27017)));
             command.arg("--dbpath").arg(local.path(member, "/data/db"));

@@ -37,6 +37,9 @@ pub struct Service {
     pub cap_add: Vec<String>,
     pub security_opt: Vec<String>,
     pub mem_limit: String,
+    pub memswap_limit: String,
+    pub tmpfs: Vec<String>,
+    pub ulimits: BTreeMap<String, Value>,
     pub logging: BTreeMap<String, String>,
 }
 
@@ -54,6 +57,14 @@ pub struct Dependency {
 #[derive(Debug, Deserialize)]
 pub struct Health {
     pub test: Vec<String>,
+    pub retries: u64,
+    pub interval: String,
+}
+
+impl Health {
+    pub fn interval_seconds(&self) -> u64 {
+        self.interval.trim_end_matches('s').parse().unwrap()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,6 +99,11 @@ impl Service {
             let parts: Vec<&str> = volume.split(':').collect();
             Mount { source: parts[0], target: parts[1], read_only: parts.get(2) == Some(&"ro") }
         })
+    }
+
+    /// Started by hand only.
+    pub fn is_on_demand(&self) -> bool {
+        !self.profiles.is_empty()
     }
 
     /// It does its work and ends, or is started by hand.

@@ -78,7 +78,7 @@ impl Local {
             return text.into_owned();
         }
         let home = self.home.path().join(service);
-        let root = Regex::new(&format!(r"(^|[=:,\s])(/(?:{roots}))\b")).unwrap();
+        let root = Regex::new(&format!(r"(^|[=:,^\s])(/(?:{roots}))\b")).unwrap();
         root.replace_all(&text, format!("${{1}}{}${{2}}", home.display())).into_owned()
     }
 
@@ -90,7 +90,8 @@ impl Local {
 
     /// Another command in the place of the service's own.
     pub fn run_as<'a>(&self, service: &str, words: impl IntoIterator<Item = &'a String>) -> Command {
-        let mut words = words.into_iter().map(|word| self.translate(service, word));
+        // A dollar that is no variable of Compose's is written twice.
+        let mut words = words.into_iter().map(|word| self.translate(service, word).replace("$$", "$"));
         let [program, before @ ..] = &executable(&words.next().unwrap())[..] else { unreachable!() };
         let mut command = command(Path::new(program), Ownership::Owned);
         command.args(before).args(words).current_dir(self.home.path());
