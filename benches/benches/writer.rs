@@ -8,8 +8,9 @@ use common::settings::Settings;
 use common::telemetry::{Part, Readiness};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use e2e::servers::{ReplicaSet, ReplicaSetOptions};
-use ingest::batch::{Batch, Origin};
+use ingest::batch::Batch;
 use ingest::dead_letter::DeadLetters;
+use ingest::offsets::Origin;
 use ingest::writer::Writer;
 
 const EVENTS: u64 = 1_000;

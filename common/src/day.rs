@@ -103,6 +103,21 @@ impl Day {
     }
 }
 
+const MILLIS_PER_DAY: i64 = 24 * 60 * 60 * 1_000;
+
+/// A day as the number of days since 1970: what a time in milliseconds gives with one division.
+pub type DayNumber = i64;
+
+/// The day of a time in milliseconds since 1970.
+pub const fn day_number(millis: i64) -> DayNumber {
+    millis.div_euclid(MILLIS_PER_DAY)
+}
+
+/// The first millisecond of a day.
+pub const fn start_of(day: DayNumber) -> i64 {
+    day * MILLIS_PER_DAY
+}
+
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)

@@ -13,6 +13,7 @@ use rdkafka::message::{BorrowedHeaders, Headers, OwnedHeaders};
 use rdkafka::{ClientConfig, Message};
 use secrecy::ExposeSecret;
 
+use crate::event;
 use crate::settings::Kafka;
 
 /// How long the first answer of a broker is waited for.
@@ -148,6 +149,14 @@ pub fn headers<M: Message<Headers: NativeHeaders>>(message: &M) -> impl Iterator
             Some((name, (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), length))))
         }
     })
+}
+
+/// A message in the terms of its sender. A header whose name is no text is no attribute of an event.
+pub fn as_sent<'a>(
+    message: &'a impl Message<Headers: NativeHeaders>,
+) -> event::Message<'a, impl Iterator<Item = (&'a str, Option<&'a [u8]>)>> {
+    let headers = headers(message).filter_map(|(name, value)| Some((str::from_utf8(name).ok()?, value)));
+    event::Message { value: message.payload(), headers }
 }
 
 #[cfg(test)]

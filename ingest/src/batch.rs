@@ -4,21 +4,12 @@
 use std::time::{Duration, Instant};
 
 use bson::rawdoc;
+use common::day::{DayNumber, day_number, start_of};
 use common::event::{Event, EventType, Timestamp, array_index};
 use common::settings;
 
 use crate::dead_letter::DeadLetter;
-use crate::late::{DayNumber, day_number, start_of};
-use crate::offsets::Partition;
-
-/// Where a document came from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Origin {
-    /// The partition of the events' topic.
-    pub partition: Partition,
-    /// The offset in it.
-    pub offset: i64,
-}
+use crate::offsets::{Origin, Partition};
 
 /// When a batch is closed.
 #[derive(Debug, Clone, Copy)]

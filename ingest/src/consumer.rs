@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use common::day::DayNumber;
 use common::event::Timestamp;
 use common::telemetry::{Part, Readiness};
 use common::{kafka, settings::Settings};
@@ -23,7 +24,7 @@ use crate::batch::{Batch, Limits};
 use crate::decode::Decoder;
 use crate::flow::{FlowControl, Reading};
 use crate::lag::Lag;
-use crate::late::{self, DayNumber};
+use crate::late;
 use crate::messages::{AT_ONCE, Messages};
 use crate::metrics;
 use crate::offsets::{BatchId, OffsetTracker, Partition};

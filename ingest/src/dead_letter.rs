@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use common::event::{Reason, Traceparent};
 use common::{kafka, settings};
 use rdkafka::Message;
@@ -12,8 +11,9 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::sync::OnceCell;
 use tracing::field::display;
 
-use crate::batch::Origin;
-use crate::{decode, metrics};
+use crate::metrics;
+use crate::offsets::Origin;
+use crate::retry::{MAX_RETRY_DELAY, retry_delays};
 
 /// Where in ingest a message was refused: `__connect.errors.stage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl DeadLetter {
             origin,
             reason,
             stage,
-            traceparent: decode::as_sent(message).traceparent(),
+            traceparent: kafka::as_sent(message).traceparent(),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers,
@@ -149,17 +149,4 @@ impl DeadLetters {
         let sent = self.producer().await?.send(letter.record(&self.topic), Duration::from_secs(30)).await;
         sent.map(drop).map_err(|(error, _)| error)
     }
-}
-
-/// The longest pause between two tries: short enough that full rate is back within seconds of an outage's end.
-pub const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
-
-/// Pauses between tries: doubling from 100 ms, with jitter so that workers do not come back all at once, without end.
-pub fn retry_delays() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(MAX_RETRY_DELAY)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }

@@ -3,29 +3,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use common::event::{self, Accepted, Event, Invalid, Reason, Timestamp, Traceparent};
+use common::day::{DayNumber, day_number, start_of};
+use common::event::{Accepted, Event, Invalid, Reason, Timestamp, Traceparent};
 use common::{kafka, settings};
 use rdkafka::Message;
 use rdkafka::message::BorrowedHeaders;
 use tokio::sync::watch;
 use tracing::field::display;
 
-use crate::batch::{Batch, Origin};
+use crate::batch::Batch;
 use crate::dead_letter::{DeadLetter, Stage};
-use crate::late::{self, DayNumber};
 use crate::metrics;
-use crate::offsets::Partition;
+use crate::offsets::{Origin, Partition};
 use crate::presence::Presence;
 use crate::throttle::{Rates, Throttle};
 use crate::tools::ToolSeries;
-
-/// A message in the terms of its sender. A header whose name is no text is no attribute of an event.
-pub fn as_sent<'a>(
-    message: &'a impl Message<Headers = BorrowedHeaders>,
-) -> event::Message<'a, impl Iterator<Item = (&'a str, Option<&'a [u8]>)>> {
-    let headers = kafka::headers(message).filter_map(|(name, value)| Some((str::from_utf8(name).ok()?, value)));
-    event::Message { value: message.payload(), headers }
-}
 
 /// Decides about every message, and counts what the live dashboards show.
 pub struct Decoder {
@@ -61,7 +53,7 @@ impl Decoder {
 
     fn look_at_sealed_days(&mut self) {
         let last = self.sealed.borrow_and_update().last().copied();
-        self.sealed_until = last.map_or(i64::MIN, |last| late::start_of(last + 1));
+        self.sealed_until = last.map_or(i64::MIN, |last| start_of(last + 1));
     }
 
     /// Looks at the clock. Between two looks the same moment decides: a round takes milliseconds, the limits are minutes.
@@ -104,7 +96,7 @@ impl Decoder {
     }
 
     fn decode<'a>(&self, message: &'a impl Message<Headers = BorrowedHeaders>) -> Result<Event<'a>, Box<Invalid>> {
-        let event = as_sent(message).decode()?;
+        let event = kafka::as_sent(message).decode()?;
         Accepted::at(self.now, self.settings.max_age, self.settings.max_future).check(&event)?;
         if event.time.millis() < self.sealed_until {
             self.check_sealed(&event)?;
@@ -114,7 +106,7 @@ impl Decoder {
     }
 
     fn check_sealed(&self, event: &Event<'_>) -> Result<(), Box<Invalid>> {
-        if !self.sealed.borrow().contains(&late::day_number(event.time.millis())) {
+        if !self.sealed.borrow().contains(&day_number(event.time.millis())) {
             return Ok(());
         }
         let problem = format!("{} is of a day that is sealed: its numbers are final, and nothing is added", event.time);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Bson, DateTime, Document, doc};
-use common::day::Day;
+use common::day::{Day, DayNumber, day_number, start_of};
 use common::documents::rollup_day::{self, RollupDay};
 use common::event::Timestamp;
 use common::mongo;
@@ -21,8 +21,8 @@ use mongodb::error::Error;
 use mongodb::options::WriteConcern;
 use tokio::sync::watch;
 
-use crate::dead_letter::{MAX_RETRY_DELAY, retry_delays};
 use crate::metrics;
+use crate::retry::{MAX_RETRY_DELAY, retry_delays};
 
 /// How often the sealed days are looked at: whoever seals a day waits longer than this before he relies on it.
 pub const INTERVAL: Duration = Duration::from_secs(5);
@@ -32,21 +32,6 @@ const CLOCK_DIFFERENCE_MS: i64 = 60 * 1_000;
 
 /// A server that was stopped where it stands keeps its connections open, and never answers.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
-
-const MILLIS_PER_DAY: i64 = 24 * 60 * 60 * 1_000;
-
-/// A day as the number of days since 1970: what a time in milliseconds gives with one division.
-pub type DayNumber = i64;
-
-/// The day of a time in milliseconds since 1970.
-pub const fn day_number(millis: i64) -> DayNumber {
-    millis.div_euclid(MILLIS_PER_DAY)
-}
-
-/// The first millisecond of a day.
-pub const fn start_of(day: DayNumber) -> i64 {
-    day * MILLIS_PER_DAY
-}
 
 /// Those of `days` that are over.
 pub fn over(days: &[DayNumber]) -> impl Iterator<Item = DayNumber> + '_ {

@@ -22,6 +22,7 @@ pub mod offsets;
 pub mod presence;
 mod rebalance;
 mod refused;
+mod retry;
 pub mod run;
 pub mod throttle;
 pub mod tools;

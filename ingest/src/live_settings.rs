@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bson::{Bson, Document, doc};
-use common::documents::system_configuration;
+use common::documents::system_configuration::{self, EVENTS_PER_SECOND, INGEST_LIMITS, TOOL_EVENTS_PER_MINUTE};
 use common::telemetry::{Part, Readiness};
 use common::{mongo, settings};
 use futures::TryStreamExt;
@@ -20,12 +20,6 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// An answer that takes longer will not come: a server that was stopped where it stands keeps its connections open.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
-
-const EVENTS_PER_SECOND: &str = "ingest_max_events_per_second";
-const TOOL_EVENTS_PER_MINUTE: &str = "ingest_tool_events_per_minute";
-
-/// The keys of the limits.
-pub const KEYS: [&str; 2] = [EVENTS_PER_SECOND, TOOL_EVENTS_PER_MINUTE];
 
 /// What the settings' file and environment say; 0 is no limit.
 pub fn from_settings(settings: &settings::Ingest) -> Rates {
@@ -71,7 +65,8 @@ pub async fn follow(database: Database, settings: settings::Ingest, rates: watch
 }
 
 async fn read(database: &Database, environment: &str) -> Result<Vec<Document>, mongodb::error::Error> {
-    let filter = doc! { "key": { "$in": KEYS }, "isActive": true, "environment": { "$in": [environment, "all"] } };
+    let filter =
+        doc! { "key": { "$in": INGEST_LIMITS }, "isActive": true, "environment": { "$in": [environment, "all"] } };
     database.collection(system_configuration::COLLECTION).find(filter).await?.try_collect().await
 }
 

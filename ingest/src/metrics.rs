@@ -5,22 +5,19 @@ use std::time::Duration;
 
 use common::declare_metrics;
 use common::documents::activity_log::Action;
+use common::documents::system_configuration::INGEST_LIMITS;
 use common::event::{Data, Event, EventType, Reason};
 use common::metrics::{Label, counter, found, gauge, histogram, known};
 use metrics::{Counter, Gauge, Histogram};
 
-use crate::batch::Batch;
-use crate::dead_letter::DeadLetter;
-use crate::live_settings;
 use crate::offsets::Partition;
-use crate::writer::Written;
 
 const TYPE: &[Label] = &[known("type", || EventType::ALL.map(EventType::as_str).to_vec())];
 const COLLECTION: &[Label] = &[known("collection", || EventType::ALL.map(EventType::collection).to_vec())];
 const ACTION: &[Label] = &[known("action", || Action::NAMES.to_vec())];
 const REASON: &[Label] = &[known("reason", || Reason::ALL.map(Reason::as_str).to_vec())];
 const REBALANCE: &[Label] = &[known("kind", || vec!["assigned", "revoked", "lost"])];
-const LIVE_SETTING: &[Label] = &[known("key", || live_settings::KEYS.to_vec())];
+const LIVE_SETTING: &[Label] = &[known("key", || INGEST_LIMITS.to_vec())];
 const PARTITION: &[Label] = &[found("partition", "the numbers of the partitions that this worker has, or had")];
 const TOOL: &[Label] = &[found("tool", "the slugs of 500 tools at most, and other")];
 
@@ -133,19 +130,14 @@ pub fn accepted(event: &Event<'_>) {
     }
 }
 
-/// A batch is stored and its dead letters are delivered.
-pub fn batch_written(batch: &Batch) {
-    for insert in batch.inserts() {
-        BY_TYPE[insert.event_type as usize].events.increment(insert.len() as u64);
-    }
-    dead_lettered(batch.dead_letters());
+/// Events of one type are stored.
+pub fn events(event_type: EventType, events: usize) {
+    BY_TYPE[event_type as usize].events.increment(events as u64);
 }
 
-/// Dead letters are delivered.
-pub fn dead_lettered(letters: &[DeadLetter]) {
-    for letter in letters {
-        BY_REASON[letter.reason as usize].increment(1);
-    }
+/// A dead letter is delivered.
+pub fn dead_lettered(reason: Reason) {
+    BY_REASON[reason as usize].increment(1);
 }
 
 /// A dead letter is sent again.
@@ -153,11 +145,11 @@ pub fn dead_letter_retried() {
     DEAD_LETTER_RETRIES.counter(&[]).increment(1);
 }
 
-/// The documents of one collection are acknowledged.
-pub fn inserted(event_type: EventType, written: &Written, duration: Duration) {
+/// The documents of one collection are acknowledged: so many are new, and so many were stored before.
+pub fn inserted(event_type: EventType, stored: usize, absorbed: usize, duration: Duration) {
     let series = &BY_TYPE[event_type as usize];
-    series.inserted.increment(written.stored as u64);
-    series.absorbed.increment(written.absorbed as u64);
+    series.inserted.increment(stored as u64);
+    series.absorbed.increment(absorbed as u64);
     series.insert_duration.record(duration);
 }
 

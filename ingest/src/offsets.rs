@@ -9,6 +9,15 @@ use std::collections::{HashMap, VecDeque};
 /// A partition of the events' topic.
 pub type Partition = i32;
 
+/// Where a message stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The partition of the events' topic.
+    pub partition: Partition,
+    /// The offset in it.
+    pub offset: i64,
+}
+
 /// A sealed batch that waits for its acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(u64);
@@ -123,7 +132,7 @@ impl OffsetTracker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{Batch, Origin};
+    use crate::batch::Batch;
     use bson::oid::ObjectId;
     use common::event::{Data, Event, HealthCheck, Timestamp};
     use proptest::prelude::*;

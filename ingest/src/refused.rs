@@ -10,8 +10,8 @@ use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::batch::Origin;
 use crate::dead_letter::{DeadLetter, Stage};
+use crate::offsets::Origin;
 
 /// How long one message is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);

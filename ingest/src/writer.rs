@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf};
+use common::day::DayNumber;
 use common::telemetry::{Part, Readiness};
 use common::{mongo, settings};
 use mongodb::Database;
 use mongodb::error::Error;
 
-use crate::batch::{Batch, Insert, Origin};
-use crate::dead_letter::{DeadLetters, MAX_RETRY_DELAY, retry_delays};
-use crate::late::{self, DayNumber};
-use crate::{metrics, refused};
+use crate::batch::{Batch, Insert};
+use crate::dead_letter::{DeadLetter, DeadLetters};
+use crate::offsets::Origin;
+use crate::retry::{MAX_RETRY_DELAY, retry_delays};
+use crate::{late, metrics, refused};
 
 /// The first try's time limit. It doubles with each try, so that a slow server is given time and a dead one is left soon.
 const FIRST_TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -72,7 +74,10 @@ impl Writer {
     pub async fn write(&self, batch: &Batch) -> Written {
         let inserts = futures::future::join_all(batch.inserts().iter().map(|insert| self.insert(insert)));
         let (inserted, ()) = tokio::join!(inserts, self.dead_letters.send(batch.dead_letters()));
-        metrics::batch_written(batch);
+        for insert in batch.inserts() {
+            metrics::events(insert.event_type, insert.len());
+        }
+        count_dead_letters(batch.dead_letters());
         let mut written = Written { dead_letters: batch.dead_letters().len(), ..Written::default() };
         inserted.into_iter().for_each(|inserted| written += inserted);
         written
@@ -110,7 +115,7 @@ impl Writer {
                         retries,
                     };
                     let took = started.elapsed();
-                    metrics::inserted(insert.event_type, &written, took);
+                    metrics::inserted(insert.event_type, written.stored, written.absorbed, took);
                     if retries > 0 {
                         let attempt = retries + 1;
                         tracing::info!(collection, partition, offset, attempt, ?took, "the batch is taken");
@@ -156,7 +161,7 @@ impl Writer {
             match read.map_err(anyhow::Error::from).and_then(|letters| letters) {
                 Ok(letters) => {
                     self.dead_letters.send(&letters).await;
-                    return metrics::dead_lettered(&letters);
+                    return count_dead_letters(&letters);
                 }
                 Err(error) => tracing::warn!(
                     collection = insert.event_type.collection(),
@@ -168,6 +173,10 @@ impl Writer {
             tokio::time::sleep(delays.next().unwrap_or(MAX_RETRY_DELAY)).await;
         }
     }
+}
+
+fn count_dead_letters(letters: &[DeadLetter]) {
+    letters.iter().for_each(|letter| metrics::dead_lettered(letter.reason));
 }
 
 /// The server's error codes that speak of one document and would be the same at every try (MongoDB's `error_codes.yml`).

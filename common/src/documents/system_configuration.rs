@@ -6,6 +6,13 @@ use serde::{Deserialize, Serialize};
 /// The collection's name.
 pub const COLLECTION: &str = "system_configuration";
 
+/// The key of how many events each ingest worker takes in a second.
+pub const EVENTS_PER_SECOND: &str = "ingest_max_events_per_second";
+/// The key of how many events one tool may send in a minute.
+pub const TOOL_EVENTS_PER_MINUTE: &str = "ingest_tool_events_per_minute";
+/// The keys of the limits that ingest looks for.
+pub const INGEST_LIMITS: [&str; 2] = [EVENTS_PER_SECOND, TOOL_EVENTS_PER_MINUTE];
+
 enumeration! {
     /// What a setting is about.
     Category {
