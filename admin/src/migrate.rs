@@ -21,8 +21,9 @@ use crate::topics::{self, Topics};
 /// Bring the database and the Kafka topics in order
 ///
 /// Creates what is missing of collections, indexes, validators and topics, brings changed indexes and validators up to
-/// date, and lets the profiler of each member keep operations over mongodb.slow_query_threshold. Nothing else is touched:
-/// unknown indexes, topics with another number of partitions, and what the user may not do to the profiler, are only reported.
+/// date, sets the topics' message.timestamp.type to LogAppendTime, and lets the profiler of each member keep operations over
+/// mongodb.slow_query_threshold. Nothing else is touched: unknown indexes, topics with another number of partitions or other
+/// settings, and what the user may not do to the profiler, are only reported.
 /// Run it before every new version; run again it changes nothing. What it changed is kept in the collection migrations.
 #[derive(Args, Debug)]
 pub struct Options {
@@ -57,7 +58,10 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let topics = Topics::new(&settings.kafka)?;
     let wanted_topics = topics::wanted(&settings.kafka);
     // Read before anything is changed: with Kafka out of reach, nothing is.
-    let topic_difference = topics::diff(&wanted_topics, &topics.read()?);
+    let topic_difference = {
+        let names = wanted_topics.each_ref().map(|topic| topic.name.as_str());
+        topics::diff(&wanted_topics, &topics.read(&names).await?)
+    };
     // Ingest, the only writer of the event collections, validates itself: docs/ARCHITECTURE.md has the measurement.
     let wanted = schema::wanted(false);
 
@@ -69,9 +73,10 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
             changes.extend(difference.changes.iter().map(described));
             changes.extend(profilers.iter().map(described_profiler));
             changes.extend(topic_difference.missing.iter().map(described_topic));
+            changes.extend(topic_difference.changes.iter().map(described_setting));
         })
     } else {
-        let others = Others { profilers: &profilers, topics: &topics, missing: &topic_difference.missing };
+        let others = Others { profilers: &profilers, topics: &topics, difference: &topic_difference };
         change(&database, &wanted, &others, &mut changes, &mut notes).await
     };
 
@@ -101,7 +106,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
 struct Others<'a> {
     profilers: &'a [profiler::Change],
     topics: &'a Topics,
-    missing: &'a [topics::Topic],
+    difference: &'a topics::Difference,
 }
 
 /// Changes what differs and records it in `migrations`, also when it stops halfway; returns what is left to report.
@@ -121,10 +126,14 @@ async fn change(
                 Err(error) => notes.push(format!("{} is left as it is: {}", change.what(), profiler::reason(&error))),
             }
         }
-        for topic in others.missing {
+        for topic in &others.difference.missing {
             if others.topics.create(topic).await? {
                 changes.push(described_topic(topic));
             }
+        }
+        for change in &others.difference.changes {
+            others.topics.change(change).await?;
+            changes.push(described_setting(change));
         }
         anyhow::Ok(difference)
     }
@@ -182,6 +191,10 @@ fn described(change: &schema::diff::Change) -> AppliedChange {
 
 fn described_topic(topic: &topics::Topic) -> AppliedChange {
     AppliedChange { what: format!("topic {}", topic.name), change: "created".into(), detail: topic.detail() }
+}
+
+fn described_setting(change: &topics::Change) -> AppliedChange {
+    AppliedChange { what: format!("topic {}", change.topic), change: "set".into(), detail: change.detail() }
 }
 
 fn described_profiler(change: &profiler::Change) -> AppliedChange {

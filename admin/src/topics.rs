@@ -1,11 +1,14 @@
 //! The Kafka topics: the one of the events and the one of the dead letters.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use common::kafka::{self, unreachable_brokers};
 use common::settings;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -17,6 +20,10 @@ const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// A dead letter is the whole message plus headers that say why: at the broker's default limit of 1 MiB for both
 /// topics, a message that just fitted would not fit any more.
 const DEAD_LETTER_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// The one setting that is also brought in order on a topic that exists. With the sender's time, which is Kafka's default,
+/// retention removes an old or wrongly dated message within minutes, read or not.
+const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 
 /// A topic as it is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +62,45 @@ pub fn wanted(settings: &settings::Kafka) -> [Topic; 2] {
         replication_factor: settings.replication_factor,
         config,
     };
+    let time_of_arrival = (TIMESTAMP_TYPE, "LogAppendTime".to_owned());
     let dead_letters = vec![
+        time_of_arrival.clone(),
         ("retention.ms", DEAD_LETTER_RETENTION.as_millis().to_string()),
         ("max.message.bytes", DEAD_LETTER_MAX_BYTES.to_string()),
     ];
-    [topic(settings.topic.clone(), vec![]), topic(settings.dead_letter_topic(), dead_letters)]
+    [topic(settings.topic.clone(), vec![time_of_arrival]), topic(settings.dead_letter_topic(), dead_letters)]
+}
+
+/// A topic as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its name.
+    pub name: String,
+    /// The number of its partitions.
+    pub partitions: usize,
+    /// All of its settings, also those that are the broker's.
+    pub config: BTreeMap<String, String>,
+}
+
+/// A setting that is to be set on a topic that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The topic.
+    pub topic: String,
+    /// The setting's name.
+    pub key: &'static str,
+    /// Its value now.
+    pub from: String,
+    /// The value that it gets.
+    pub to: String,
+}
+
+impl Change {
+    /// One line for the report.
+    pub fn detail(&self) -> String {
+        let Self { key, from, to, .. } = self;
+        format!("{key}={to}, was {from}")
+    }
 }
 
 /// What Kafka lacks, and what it has otherwise.
@@ -67,30 +108,46 @@ pub fn wanted(settings: &settings::Kafka) -> [Topic; 2] {
 pub struct Difference {
     /// To be created.
     pub missing: Vec<Topic>,
-    /// To be reported: a topic that is there is never changed, because more partitions would send the events of a user
-    /// to another partition than before, and fewer are impossible.
+    /// To be set on topics that exist.
+    pub changes: Vec<Change>,
+    /// To be reported only. More partitions would send the events of a user to another partition than before, and fewer are
+    /// impossible; how long and how large is for the operator to say.
     pub notes: Vec<String>,
 }
 
-/// Compares the topics that are wanted with the partition counts of those that are there.
-pub fn diff(wanted: &[Topic], actual: &[(String, usize)]) -> Difference {
+/// Compares the topics that are wanted with those that are there.
+pub fn diff(wanted: &[Topic], actual: &[Found]) -> Difference {
     let mut difference = Difference::default();
     for topic in wanted {
-        match actual.iter().find(|(name, _)| *name == topic.name) {
-            None => difference.missing.push(topic.clone()),
-            Some((name, partitions)) if usize::try_from(topic.partitions) != Ok(*partitions) => {
-                difference.notes.push(format!(
-                    "topic {name} has {partitions} partitions, setting kafka.partitions is {}: left as it is",
-                    topic.partitions
-                ));
+        let Some(found) = actual.iter().find(|found| found.name == topic.name) else {
+            difference.missing.push(topic.clone());
+            continue;
+        };
+        let Found { name, partitions, config } = found;
+        if usize::try_from(topic.partitions) != Ok(*partitions) {
+            difference.notes.push(format!(
+                "topic {name} has {partitions} partitions, setting kafka.partitions is {}: left as it is",
+                topic.partitions
+            ));
+        }
+        for (key, to) in &topic.config {
+            let from = config.get(*key).map_or("not set", String::as_str);
+            if from == to {
+                continue;
             }
-            Some(_) => {}
+            if *key == TIMESTAMP_TYPE {
+                let (from, to) = (from.to_owned(), to.clone());
+                difference.changes.push(Change { topic: name.clone(), key, from, to });
+            } else {
+                let note = format!("topic {name} has {key}={from}, a new one would have {key}={to}: left as it is");
+                difference.notes.push(note);
+            }
         }
     }
     difference
 }
 
-/// Reads and creates topics.
+/// Reads, creates and changes topics.
 pub struct Topics {
     settings: settings::Kafka,
     client: AdminClient<DefaultClientContext>,
@@ -106,32 +163,56 @@ impl Topics {
         Ok(Self { settings: settings.clone(), client })
     }
 
-    /// Name and partition count of every topic.
+    /// Those of the topics called `names` that exist.
     ///
     /// # Errors
-    /// No broker answers.
-    pub fn read(&self) -> anyhow::Result<Vec<(String, usize)>> {
+    /// No broker answers, or it does not tell a topic's settings.
+    pub async fn read(&self, names: &[&str]) -> anyhow::Result<Vec<Found>> {
         // All topics: to ask for one by name may create it, with the broker's defaults.
         let metadata = self
             .client
             .inner()
             .fetch_metadata(None, TIMEOUT)
             .map_err(|error| unreachable_brokers(&self.settings, &error))?;
-        Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect())
+        let mut found = Vec::new();
+        for topic in metadata.topics().iter().filter(|topic| names.contains(&topic.name())) {
+            let (name, partitions) = (topic.name().to_owned(), topic.partitions().len());
+            let entries = self.config(&name).await?.entries.into_iter();
+            let config = entries.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+            found.push(Found { name, partitions, config });
+        }
+        Ok(found)
     }
 
-    /// How long the topic keeps a message; None is for ever.
+    async fn config(&self, topic: &str) -> anyhow::Result<ConfigResource> {
+        let asked = [ResourceSpecifier::Topic(topic)];
+        let told = async {
+            let mut answers = self.client.describe_configs(&asked, &options()).await?;
+            anyhow::Ok(answers.pop().context("Kafka did not answer")??)
+        };
+        told.await.with_context(|| format!("the settings of topic {topic} cannot be read"))
+    }
+
+    /// Sets what differs on a topic that exists.
     ///
     /// # Errors
-    /// The brokers do not tell.
-    pub async fn retention(&self, topic: &str) -> anyhow::Result<Option<Duration>> {
-        let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
-        let asked = [ResourceSpecifier::Topic(topic)];
-        let told = self.client.describe_configs(&asked, &options).await?.pop().context("no answer")??;
-        let entry = told.get("retention.ms").and_then(|entry| entry.value.as_deref()).context("no retention.ms")?;
-        let milliseconds: i64 = entry.parse().with_context(|| format!("retention.ms={entry} is not a number"))?;
-        // -1 is for ever.
-        Ok(u64::try_from(milliseconds).ok().map(Duration::from_millis))
+    /// The brokers refuse.
+    pub async fn change(&self, change: &Change) -> anyhow::Result<()> {
+        let Change { topic, key, to, .. } = change;
+        // rust-rdkafka knows only the request that replaces all settings of a topic: the others go with it.
+        let entries = self.config(topic).await?.entries;
+        let others: Vec<_> = entries
+            .iter()
+            .filter(|entry| matches!(entry.source, ConfigSource::DynamicTopic) && entry.name != *key)
+            .filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?)))
+            .collect();
+        let all = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(key, to);
+        let all = others.iter().fold(all, |all, (key, value)| all.set(key, value));
+        let changed = async {
+            let mut answers = self.client.alter_configs(&[all], &options()).await?;
+            answers.pop().context("Kafka did not answer")?.map_err(|(_, code)| anyhow::anyhow!("{code}"))
+        };
+        changed.await.map(drop).with_context(|| format!("{key}={to} cannot be set on topic {topic}"))
     }
 
     /// Creates a topic; false when somebody else just did.
@@ -143,10 +224,9 @@ impl Topics {
         for (key, value) in &topic.config {
             new = new.set(key, value);
         }
-        let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
         let results = self
             .client
-            .create_topics([&new], &options)
+            .create_topics([&new], &options().operation_timeout(Some(TIMEOUT)))
             .await
             .with_context(|| format!("topic {} cannot be created", topic.name))?;
         for result in results {
@@ -166,33 +246,62 @@ impl Topics {
     }
 }
 
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(TIMEOUT))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn found(topic: &Topic) -> Found {
+        let config = topic.config.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        Found { name: topic.name.clone(), partitions: 4, config }
+    }
+
     #[test]
-    fn missing_topics_are_created_and_others_left_alone() {
+    fn missing_topics_are_created_and_what_differs_is_reported() {
         let settings = settings::Kafka::default();
         let wanted = wanted(&settings);
         assert_eq!(diff(&wanted, &[]).missing, wanted);
 
-        let actual = [(settings.topic.clone(), 7), ("other".to_owned(), 1)];
-        let difference = diff(&wanted, &actual);
+        let difference = diff(&wanted, &[Found { partitions: 7, ..found(&wanted[0]) }]);
         assert_eq!(difference.missing, [wanted[1].clone()]);
         let note = "topic devtoolkit.usage-events.v1 has 7 partitions, setting kafka.partitions is 4: left as it is";
         assert_eq!(difference.notes, [note]);
 
-        let complete = wanted.each_ref().map(|topic| (topic.name.clone(), 4));
-        assert_eq!(diff(&wanted, &complete), Difference::default());
+        assert_eq!(diff(&wanted, &wanted.each_ref().map(found)), Difference::default());
+    }
+
+    #[test]
+    fn the_time_of_arrival_is_set_on_topics_that_exist_and_other_settings_are_only_reported() {
+        let wanted = wanted(&settings::Kafka::default());
+        let mut actual = wanted.each_ref().map(found);
+        for topic in &mut actual {
+            topic.config.insert(TIMESTAMP_TYPE.to_owned(), "CreateTime".to_owned());
+        }
+        actual[1].config.insert("retention.ms".to_owned(), "1000".to_owned());
+        let difference = diff(&wanted, &actual);
+        let changed = difference.changes.iter().map(|change| format!("{}: {}", change.topic, change.detail()));
+        assert_eq!(
+            changed.collect::<Vec<_>>(),
+            [
+                "devtoolkit.usage-events.v1: message.timestamp.type=LogAppendTime, was CreateTime",
+                "devtoolkit.usage-events.v1.dlq: message.timestamp.type=LogAppendTime, was CreateTime",
+            ]
+        );
+        let note = "topic devtoolkit.usage-events.v1.dlq has retention.ms=1000, a new one would have \
+                    retention.ms=2592000000: left as it is";
+        assert_eq!(difference.notes, [note]);
     }
 
     #[test]
     fn dead_letters_have_room_for_a_message_and_its_reasons() {
-        let [events, dead_letters] = wanted(&settings::Kafka::default());
-        assert_eq!(events.config, []);
+        let [_, dead_letters] = wanted(&settings::Kafka::default());
         assert_eq!(
             dead_letters.detail(),
-            "4 partitions, the broker's default of replicas, retention.ms=2592000000, max.message.bytes=2097152"
+            "4 partitions, the broker's default of replicas, message.timestamp.type=LogAppendTime, \
+             retention.ms=2592000000, max.message.bytes=2097152"
         );
     }
 }

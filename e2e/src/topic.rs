@@ -63,21 +63,38 @@ fn admin(brokers: &str) -> anyhow::Result<AdminClient<DefaultClientContext>> {
     config(brokers).create().with_context(|| format!("cannot use Kafka at {brokers}"))
 }
 
-/// Creates topics, and waits until clients see them.
+/// Creates topics with the broker's settings, and waits until clients see them.
 ///
 /// # Errors
 /// When the broker refuses one.
 pub async fn create(brokers: &str, topics: &[(&str, i32)]) -> anyhow::Result<()> {
+    let topics: Vec<_> = topics.iter().map(|(name, partitions)| (*name, *partitions, [].as_slice())).collect();
+    create_with(brokers, &topics).await
+}
+
+/// Settings of a topic, by name.
+pub type Config<'a> = &'a [(&'a str, &'a str)];
+
+/// The same with settings of their own.
+///
+/// # Errors
+/// When the broker refuses one.
+pub async fn create_with(brokers: &str, topics: &[(&str, i32, Config<'_>)]) -> anyhow::Result<()> {
     let admin = admin(brokers)?;
-    let new: Vec<NewTopic> =
-        topics.iter().map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(1))).collect();
+    let new: Vec<NewTopic> = topics
+        .iter()
+        .map(|(name, partitions, config)| {
+            let new = NewTopic::new(name, *partitions, TopicReplication::Fixed(1));
+            config.iter().fold(new, |new, (key, value)| new.set(key, value))
+        })
+        .collect();
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
     for result in admin.create_topics(&new, &options).await.context("cannot create topics")? {
         if let Err((topic, code)) = result {
             bail!("cannot create topic {topic}: {code}");
         }
     }
-    for (name, partitions) in topics {
+    for (name, partitions, _) in topics {
         crate::eventually::eventually(TIMEOUT, &format!("topic {name}"), async || {
             let metadata = admin.inner().fetch_metadata(Some(name), TIMEOUT).ok()?;
             let topic = metadata.topics().first()?;

@@ -24,6 +24,10 @@ const RUN_DEADLINE: Duration = Duration::from_secs(300);
 /// How long a program may take until it serves its metrics.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 4;
+/// The settings of the topics, as `admin migrate` gives them to new ones.
+const EVENTS: &[(&str, &str)] = &[("message.timestamp.type", "LogAppendTime")];
+const DEAD_LETTERS: &[(&str, &str)] =
+    &[("message.timestamp.type", "LogAppendTime"), ("retention.ms", "2592000000"), ("max.message.bytes", "2097152")];
 
 /// A test's own corner of the servers. Database and topics are removed when it is dropped, except while a panic unwinds.
 #[derive(Debug)]
@@ -80,9 +84,9 @@ impl World {
             home: Home::temporary(&name).expect("a directory for the programs' output"),
             name,
         };
-        let topics = [(world.topic(), PARTITIONS), (world.dead_letter_topic(), PARTITIONS)];
-        let topics = topics.each_ref().map(|(name, partitions)| (name.as_str(), *partitions));
-        topic::create(brokers, &topics).await.expect("the test's own topics");
+        let (events, dead_letters) = (world.topic(), world.dead_letter_topic());
+        let topics = [(events.as_str(), PARTITIONS, EVENTS), (dead_letters.as_str(), PARTITIONS, DEAD_LETTERS)];
+        topic::create_with(brokers, &topics).await.expect("the test's own topics");
         world
             .with_env("MONGODB__URI", mongo_uri)
             .with_env("KAFKA__BROKERS", brokers)

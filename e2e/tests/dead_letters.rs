@@ -63,8 +63,10 @@ fn hopeless() -> Vec<Message> {
 
 /// What was sent, whatever place it got.
 fn contents(messages: &[Message]) -> Vec<Message> {
-    let mut contents: Vec<Message> =
-        messages.iter().map(|message| Message { partition: None, offset: 0, ..message.clone() }).collect();
+    let mut contents: Vec<Message> = messages
+        .iter()
+        .map(|message| Message { partition: None, offset: 0, timestamp: None, ..message.clone() })
+        .collect();
     contents.sort_by_key(|message| format!("{message:?}"));
     contents
 }
@@ -97,6 +99,7 @@ fn reasons<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
 #[tokio::test]
 async fn a_letter_is_replayed_once_and_stored_once() {
     let world = World::new("dlq-replay").await.with_env("INGEST__MAX_AGE", "1d");
+    let started = Utc::now();
     world.run_ok("admin", &["migrate"]).await;
     let good = Message::new("user-1", event("good", TOOL_USAGE, TimeDelta::hours(1)).to_string());
     let old = too_old();
@@ -128,11 +131,13 @@ async fn a_letter_is_replayed_once_and_stored_once() {
     assert_eq!((&again["replayed"], &again["replayedBefore"]), (&0.into(), &3.into()));
     assert_eq!(world.read_topic(&world.topic()).await.len(), 12);
     assert_eq!(counts(&world, &[]).await, (hopeless_reasons.clone(), 3));
-    assert_eq!(counts(&world, &["--since", "1d"]).await, (reasons([]), 3));
-    let since = (Utc::now() - TimeDelta::days(11)).to_rfc3339();
+    // They were sent days ago, and arrived just now.
+    assert_eq!(counts(&world, &["--since", "1h"]).await, (hopeless_reasons.clone(), 3));
+    assert_eq!(counts(&world, &["--since", "2099-01-01T00:00:00Z"]).await, (reasons([]), 0));
+    let since = started.to_rfc3339();
     assert_eq!(counts(&world, &["--since", &since, "--reason", "tombstone"]).await, (reasons([("tombstone", 1)]), 0));
 
-    let rest = json(&world, &["replay", "--since", "11d"]).await;
+    let rest = json(&world, &["replay", "--since", &since]).await;
     assert_eq!((&rest["replayed"], &rest["replayedBefore"], &rest["leftOut"]), (&5.into(), &3.into(), &0.into()));
     assert_eq!(world.read_topic(&world.topic()).await.len(), 17);
     assert_eq!(json(&world, &["replay"]).await["replayed"], 0);
@@ -183,6 +188,8 @@ async fn letters_are_listed_and_shown_so_that_a_person_can_judge_them() {
     for part in [
         "reason     too_old\n",
         "stage      decode\n",
+        "arrived at 2",
+        "sent at    2",
         "replayed   no\n",
         "source     /tools/old-1\n",
         "type       com.devtoolkit.tool-usage.v1\n",
@@ -285,42 +292,64 @@ async fn a_killed_replay_loses_nothing_and_the_next_goes_on() {
 #[tokio::test]
 async fn what_the_topic_would_lose_or_refuse_is_dealt_with() {
     let world = World::new("dlq-limits").await;
-    set_config(&world, &[("retention.ms", "3600000"), ("max.message.bytes", "2000")]).await;
+    let create_time = ("message.timestamp.type", "CreateTime");
+    set_config(&world, &world.topic(), &[create_time, ("retention.ms", "3600000"), ("max.message.bytes", "2000")])
+        .await;
     let at = |message: Message, age| Message { timestamp: millis_ago(age), ..message };
     let noise: Vec<u8> = (0..20_000).map(|_| rand::random()).collect();
     let fine = (0..50).map(|number| {
         let noise: Vec<u8> = (0..500).map(|_| rand::random()).collect();
         at(letter(format!("fine-{number}"), noise), TimeDelta::minutes(1))
     });
-    let others = [
-        at(letter("old".into(), "x"), TimeDelta::days(2)),
-        at(letter("young".into(), "x"), TimeDelta::minutes(10)),
-        letter("large".into(), noise),
-    ];
+    let others = [at(letter("old".into(), "x"), TimeDelta::days(2)), letter("large".into(), noise)];
     let letters: Vec<_> = others.into_iter().chain(fine).collect();
     topic::produce(world.brokers(), &world.dead_letter_topic(), &letters).await.unwrap();
 
     let (code, stderr) = world.run_fail("admin", &["dead-letters", "replay"]).await;
     assert!(code == 1 && stderr.contains("not taken by Kafka: 1 letter,"), "{stderr}");
     let sent = world.read_topic(&world.topic()).await;
-    assert_eq!(sent.len(), 52, "a letter too large does not keep back the others");
-    let age = |key: &str| {
-        let message = sent.iter().find(|message| message.key.as_deref() == Some(key.as_bytes())).unwrap();
-        Utc::now().timestamp_millis() - message.timestamp.unwrap()
-    };
-    assert!(age("old") < 120_000, "Kafka could remove it before ingest has read it");
-    assert!((600_000..720_000).contains(&age("young")));
-    assert_eq!(counts(&world, &[]).await, (reasons([("too_old", 1)]), 52));
-    set_config(&world, &[("retention.ms", "3600000")]).await;
+    assert_eq!(sent.len(), 51, "a letter too large does not keep back the others");
+    let old = sent.iter().find(|message| message.key.as_deref() == Some(b"old")).unwrap();
+    let age = Utc::now().timestamp_millis() - old.timestamp.unwrap();
+    assert!(age < 120_000, "Kafka could remove it before ingest has read it");
+    assert_eq!(counts(&world, &[]).await, (reasons([("too_old", 1)]), 51));
+    set_config(&world, &world.topic(), &[("retention.ms", "3600000")]).await;
     assert_eq!(json(&world, &["replay"]).await["replayed"], 1);
 }
 
-async fn set_config(world: &World, entries: &[(&str, &str)]) {
+async fn set_config(world: &World, topic: &str, entries: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", world.brokers()).create().unwrap();
-    let topic = world.topic();
-    let config = AlterConfig::new(ResourceSpecifier::Topic(&topic));
+    let config = AlterConfig::new(ResourceSpecifier::Topic(topic));
     let config = entries.iter().fold(config, |config, (name, value)| config.set(name, value));
     let results = admin.alter_configs(&[config], &AdminOptions::new()).await.unwrap();
     assert!(results.iter().all(Result::is_ok), "{results:?}");
+}
+
+#[tokio::test]
+async fn the_letter_of_an_old_message_outlives_the_topics_retention() {
+    let world = World::new("dlq-old").await;
+    world.run_ok("admin", &["migrate"]).await;
+    // As a topic that was made before messages were dated by arrival.
+    set_config(&world, &world.topic(), &[("message.timestamp.type", "CreateTime")]).await;
+    let seconds_for_milliseconds = Some(Utc::now().timestamp());
+    let oops = |id: &str| event(id, "com.devtoolkit.oops.v1", TimeDelta::zero()).to_string();
+    let sent: Vec<_> = [millis_ago(TimeDelta::days(400)), seconds_for_milliseconds]
+        .into_iter()
+        .map(|timestamp| Message { timestamp, ..Message::new("key", oops("old")) })
+        .collect();
+    world.produce(&sent).await;
+    ingest(&world).await;
+    assert_eq!(counts(&world, &["--since", "1h"]).await, (reasons([("unknown_type", 2)]), 0));
+    let letters = world.read_topic(&world.dead_letter_topic()).await;
+    let mut times: Vec<_> =
+        letters.iter().map(|letter| letter.header_text("devtoolkit.timestamp").unwrap().parse().ok()).collect();
+    times.sort_by_key(|time| std::cmp::Reverse(*time));
+    assert_eq!(times, [sent[0].timestamp, sent[1].timestamp]);
+    for letter in &letters {
+        assert!(
+            letter.timestamp > millis_ago(TimeDelta::hours(1)),
+            "Kafka would remove it at its next look: {letter:?}"
+        );
+    }
 }

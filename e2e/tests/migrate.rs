@@ -269,7 +269,7 @@ async fn migrations_at_the_same_time_do_not_break_each_other() {
 }
 
 #[tokio::test]
-async fn topics_are_created_with_the_settings_and_never_changed() {
+async fn topics_are_created_with_the_settings_and_keep_their_partitions() {
     let world = World::new("migrate-topics").await;
     let name = format!("{}-other", world.topic());
     let dead_letters = format!("{name}.dlq");
@@ -286,6 +286,31 @@ async fn topics_are_created_with_the_settings_and_never_changed() {
     let printed = world.run_ok("admin", &["migrate"]).await;
     let note = format!("note: topic {name} has 3 partitions, setting kafka.partitions is 5: left as it is");
     assert!(printed.starts_with("nothing to change") && printed.contains(&note), "{printed}");
+    topic::delete(world.brokers(), &[&name, &dead_letters]).await.unwrap();
+}
+
+#[tokio::test]
+async fn topics_that_exist_keep_messages_by_arrival_and_their_other_settings() {
+    let world = World::new("migrate-exist").await;
+    let name = format!("{}-other", world.topic());
+    let dead_letters = format!("{name}.dlq");
+    let settings = [("retention.ms", "86400000"), ("cleanup.policy", "compact,delete")];
+    topic::create_with(world.brokers(), &[(&name, 4, &[]), (&dead_letters, 4, &settings)]).await.unwrap();
+    let world = world.with_env("KAFKA__TOPIC", &name);
+    let config = async |topic, key| topic_config(world.brokers(), topic, key).await;
+    let dry = world.run_ok("admin", &["migrate", "--dry-run"]).await;
+    assert!(dry.contains("message.timestamp.type=LogAppendTime, was CreateTime"), "{dry}");
+    assert_eq!(config(&name, "message.timestamp.type").await, "CreateTime", "a dry run changes nothing");
+
+    let printed = world.run_ok("admin", &["migrate"]).await;
+    let note = format!("topic {dead_letters} has retention.ms=86400000, a new one would have retention.ms=2592000000");
+    assert!(printed.contains(&note), "{printed}");
+    for topic in [&name, &dead_letters] {
+        assert_eq!(config(topic, "message.timestamp.type").await, "LogAppendTime");
+    }
+    assert_eq!(config(&dead_letters, "retention.ms").await, "86400000");
+    assert_eq!(config(&dead_letters, "cleanup.policy").await, "compact,delete");
+    assert!(world.run_ok("admin", &["migrate"]).await.starts_with("nothing to change"));
     topic::delete(world.brokers(), &[&name, &dead_letters]).await.unwrap();
 }
 

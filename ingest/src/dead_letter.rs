@@ -34,6 +34,10 @@ impl Stage {
     }
 }
 
+/// The header that holds the time of the refused message, in milliseconds since 1970. The letter's own time is that of its
+/// arrival: by the message's time Kafka would remove the letter of an old message within minutes.
+const TIMESTAMP: &str = "devtoolkit.timestamp";
+
 /// A refused message with its reason. The header names are those of Kafka Connect's dead letter queues.
 #[derive(Debug)]
 pub struct DeadLetter {
@@ -47,7 +51,6 @@ pub struct DeadLetter {
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
     headers: OwnedHeaders,
-    timestamp: Option<i64>,
 }
 
 impl DeadLetter {
@@ -55,6 +58,7 @@ impl DeadLetter {
     pub fn new(message: &impl Message<Headers = BorrowedHeaders>, stage: Stage, reason: Reason, why: String) -> Self {
         let origin = Origin { partition: message.partition(), offset: message.offset() };
         let original = message.headers().map_or_else(OwnedHeaders::new, BorrowedHeaders::detach);
+        let timestamp = message.timestamp().to_millis().map(|millis| (TIMESTAMP, millis.to_string()));
         let headers = [
             ("__connect.errors.topic", message.topic().to_owned()),
             ("__connect.errors.partition", origin.partition.to_string()),
@@ -64,6 +68,7 @@ impl DeadLetter {
             ("__connect.errors.exception.message", why),
         ]
         .into_iter()
+        .chain(timestamp)
         .fold(original, |headers, (key, value)| headers.insert(Header { key, value: Some(&value) }));
         Self {
             origin,
@@ -73,7 +78,6 @@ impl DeadLetter {
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers,
-            timestamp: message.timestamp().to_millis(),
         }
     }
 
@@ -89,7 +93,7 @@ impl DeadLetter {
             partition: None,
             payload: self.value.as_deref(),
             key: self.key.as_deref(),
-            timestamp: self.timestamp,
+            timestamp: None,
             headers: Some(self.headers.clone()),
         }
     }

@@ -12,6 +12,12 @@ use serde_json::Value;
 /// What the names of the headers begin with that ingest added.
 pub(super) const ERROR_HEADERS: &str = "__connect.errors.";
 
+/// The header in which ingest keeps the time of the refused message.
+const TIMESTAMP: &str = "devtoolkit.timestamp";
+
+/// What the names of all other headers begin with that the programs add; nobody else's header may.
+const OWN_HEADERS: &str = "devtoolkit.";
+
 /// Of a letter whose reason is not told: somebody else put it there.
 const NO_REASON: &str = "(none)";
 
@@ -28,11 +34,13 @@ pub(super) type Header = (String, Option<Vec<u8>>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Letter {
     pub place: Place,
-    /// Of the refused message, in milliseconds since 1970.
-    pub timestamp: Option<i64>,
+    /// When Kafka took the letter, in milliseconds since 1970.
+    pub arrived: Option<i64>,
+    /// The time of the refused message, in milliseconds since 1970.
+    pub sent: Option<i64>,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    /// Those that the refused message came with, in order.
+    /// Those that the refused message came with, in order, but for those with a name that is the programs' own.
     pub headers: Vec<Header>,
     /// Those that say where and why it was refused, in order, named without [`ERROR_HEADERS`].
     pub errors: Vec<Header>,
@@ -48,18 +56,23 @@ pub(super) struct Attributes {
 
 impl Letter {
     pub(super) fn read(message: &impl Message<Headers: NativeHeaders>) -> Self {
-        let (mut headers, mut errors) = (Vec::new(), Vec::new());
+        let (mut headers, mut errors, mut sent) = (Vec::new(), Vec::new(), None);
         for (name, value) in kafka::headers(message) {
             // Of a name that is no text the replayed message has the replacement characters.
             let (name, value) = (String::from_utf8_lossy(name), value.map(<[u8]>::to_vec));
-            match name.strip_prefix(ERROR_HEADERS) {
-                Some(name) => errors.push((name.to_owned(), value)),
-                None => headers.push((name.into_owned(), value)),
+            if name == TIMESTAMP {
+                // The message may have come with such headers: the last is ingest's.
+                sent = value.and_then(|value| str::from_utf8(&value).ok()?.parse().ok());
+            } else if let Some(name) = name.strip_prefix(ERROR_HEADERS) {
+                errors.push((name.to_owned(), value));
+            } else if !name.starts_with(OWN_HEADERS) {
+                headers.push((name.into_owned(), value));
             }
         }
         Self {
             place: Place { partition: message.partition(), offset: message.offset() },
-            timestamp: message.timestamp().to_millis(),
+            arrived: message.timestamp().to_millis(),
+            sent,
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers,
@@ -88,8 +101,12 @@ impl Letter {
         traceparent.map(|traceparent| traceparent.trace_id().to_string())
     }
 
+    pub(super) fn arrived_at(&self) -> Option<DateTime<Utc>> {
+        self.arrived.and_then(DateTime::from_timestamp_millis)
+    }
+
     pub(super) fn sent_at(&self) -> Option<DateTime<Utc>> {
-        self.timestamp.and_then(DateTime::from_timestamp_millis)
+        self.sent.and_then(DateTime::from_timestamp_millis)
     }
 
     /// About how much memory it holds.
@@ -162,6 +179,9 @@ pub(super) mod tests {
             b"x",
             &[
                 ("traceparent", Some("00-1")),
+                ("devtoolkit.timestamp", Some("1")),
+                ("devtoolkit.replayed", Some("0-9")),
+                ("devtoolkit.timestamp", Some("1600000000000")),
                 ("__connect.errors.exception.class.name", Some("forged")),
                 ("empty", None),
                 ("__connect.errors.exception.class.name", Some("too_old")),
@@ -171,7 +191,8 @@ pub(super) mod tests {
         assert_eq!(letter.headers, [("traceparent".into(), Some(b"00-1".to_vec())), ("empty".into(), None)]);
         assert_eq!((letter.reason().as_ref(), letter.why().as_ref()), ("too_old", "time: too old"));
         assert_eq!(letter.place, Place { partition: 3, offset: 17 });
-        assert_eq!(letter.sent_at().map(instant_text).as_deref(), Some("2023-11-14T22:13:20.000Z"));
+        assert_eq!(letter.arrived_at().map(instant_text).as_deref(), Some("2023-11-14T22:13:20.000Z"));
+        assert_eq!(letter.sent_at().map(instant_text).as_deref(), Some("2020-09-13T12:26:40.000Z"));
         assert_eq!(Letter::read(&message(b"", &[])).reason(), "(none)");
     }
 

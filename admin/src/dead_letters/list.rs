@@ -100,7 +100,7 @@ impl Line {
         Self {
             partition: letter.place.partition,
             offset: letter.place.offset,
-            when: letter.sent_at(),
+            when: letter.arrived_at(),
             reason: letter.reason().into_owned(),
             r#type: attributes.short_kind().map(str::to_owned),
             source: attributes.source,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
-use chrono::Utc;
 use clap::Args;
 use common::{kafka, settings, shutdown};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -18,7 +17,6 @@ use super::text;
 use super::topic::DeadLetterTopic;
 use crate::report;
 use crate::text::printable;
-use crate::topics::Topics;
 
 /// Letters sent before they are marked: the most that a kill at the wrong moment sends twice.
 const BATCH: usize = 1_000;
@@ -27,7 +25,7 @@ const BATCH_BYTES: usize = 8_000_000;
 
 /// Send letters to ingest again, each once
 ///
-/// Each goes to the events' topic with the key, value, headers and timestamp of the refused message. It is marked on the
+/// Each goes to the events' topic with the key, value and headers of the refused message. It is marked on the
 /// dead-letter topic when Kafka has it, and not sent by a later replay. What ingest refuses again becomes a new letter.
 #[derive(Args, Debug)]
 pub(super) struct Options {
@@ -70,7 +68,7 @@ struct NotTaken {
 pub(super) async fn run(settings: &settings::Kafka, options: &Options) -> anyhow::Result<()> {
     let letters = DeadLetterTopic::open(settings)?;
     let replayed = letters.replayed(letters.offsets())?;
-    let mut sender = if options.dry_run { None } else { Some(Sender::new(settings).await?) };
+    let mut sender = if options.dry_run { None } else { Some(Sender::new(settings)?) };
     let mut report = Report { topic: settings.topic.clone(), dry_run: options.dry_run, ..Report::default() };
     let outcome = replay(&letters, &replayed, &options.filter, sender.as_mut(), &mut report).await;
     if outcome.is_ok() || report.replayed > 0 {
@@ -140,12 +138,10 @@ struct Sender {
     topic: String,
     dead_letter_topic: String,
     producer: FutureProducer,
-    /// Milliseconds since 1970; see [`oldest_timestamp`].
-    oldest_timestamp: i64,
 }
 
 impl Sender {
-    async fn new(settings: &settings::Kafka) -> anyhow::Result<Self> {
+    fn new(settings: &settings::Kafka) -> anyhow::Result<Self> {
         let producer = kafka::client_config(settings)
             .set("acks", "all")
             .set("enable.idempotence", "true")
@@ -158,13 +154,7 @@ impl Sender {
             .set("linger.ms", "5")
             .create()
             .context("the [kafka] settings cannot be used")?;
-        let oldest_timestamp = oldest_timestamp(settings).await;
-        Ok(Self {
-            topic: settings.topic.clone(),
-            dead_letter_topic: settings.dead_letter_topic(),
-            producer,
-            oldest_timestamp,
-        })
+        Ok(Self { topic: settings.topic.clone(), dead_letter_topic: settings.dead_letter_topic(), producer })
     }
 
     /// Sends the letters, and when all are answered for, marks those that Kafka has.
@@ -218,7 +208,9 @@ impl Sender {
             partition: None,
             payload: letter.value.as_deref(),
             key: letter.key.as_deref(),
-            timestamp: letter.timestamp.filter(|timestamp| *timestamp >= self.oldest_timestamp),
+            // The time of the replay: by the time of an old message Kafka could remove it before ingest has read it. Nobody
+            // misses that time, as an event has its own.
+            timestamp: None,
             headers: Some(headers),
         }
     }
@@ -231,22 +223,6 @@ impl Sender {
             confirmed(self.queue(mark)).await?;
         }
         Ok(())
-    }
-}
-
-/// Kafka deletes by timestamp: alone in its partition, a message older than the topic's retention could be gone before
-/// ingest has read it. Such a letter gets the time of its replay, which nobody misses: an event has its own `time`.
-async fn oldest_timestamp(settings: &settings::Kafka) -> i64 {
-    let now = Utc::now().timestamp_millis();
-    let retention = async { Topics::new(settings)?.retention(&settings.topic).await }.await;
-    match retention {
-        Ok(None) => i64::MIN,
-        // Half of it is left for ingest to come and read.
-        Ok(Some(retention)) => now.saturating_sub(i64::try_from(retention.as_millis() / 2).unwrap_or(i64::MAX)),
-        Err(error) => {
-            tracing::warn!("the letters get the time of their replay as timestamp: {error:#}");
-            now
-        }
     }
 }
 

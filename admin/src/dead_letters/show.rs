@@ -84,6 +84,7 @@ struct Report {
     partition: i32,
     offset: i64,
     when: Option<String>,
+    sent_at: Option<String>,
     replayed: bool,
     /// By the names of the error headers, without what they all begin with.
     errors: Map<String, Value>,
@@ -104,7 +105,8 @@ impl Report {
         Self {
             partition: letter.place.partition,
             offset: letter.place.offset,
-            when: letter.sent_at().map(instant_text),
+            when: letter.arrived_at().map(instant_text),
+            sent_at: letter.sent_at().map(instant_text),
             replayed,
             errors: letter.errors.iter().map(|(name, value)| (name.clone(), json(value).into())).collect(),
             source,
@@ -133,6 +135,7 @@ fn print(letter: &Letter, topic: &str, is_replayed: bool) {
         ("message", error("exception.message")),
         ("stage", error("stage")),
         ("came from", origin),
+        ("arrived at", letter.arrived_at().map(instant_text)),
         ("sent at", letter.sent_at().map(instant_text)),
         ("replayed", Some(if is_replayed { "yes" } else { "no" }.to_owned())),
         ("source", attribute(source)),
