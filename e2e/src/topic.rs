@@ -10,7 +10,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -156,6 +156,67 @@ pub async fn produce(brokers: &str, topic: &str, messages: &[Message]) -> anyhow
     Ok(())
 }
 
+/// Sends messages in one transaction, which is committed or aborted.
+///
+/// # Errors
+/// When the broker refuses.
+pub async fn produce_in_transaction(
+    brokers: &str,
+    topic: &str,
+    messages: &[Message],
+    is_committed: bool,
+) -> anyhow::Result<()> {
+    let producer: FutureProducer =
+        config(brokers).set("transactional.id", format!("{topic}-{:08x}", rand::random::<u32>())).create()?;
+    let (topic, messages) = (topic.to_owned(), messages.to_vec());
+    tokio::task::spawn_blocking(move || {
+        producer.init_transactions(TIMEOUT)?;
+        producer.begin_transaction()?;
+        for message in &messages {
+            let record = FutureRecord::<[u8], [u8]> {
+                topic: &topic,
+                partition: message.partition,
+                key: message.key.as_deref(),
+                payload: message.value.as_deref(),
+                timestamp: message.timestamp,
+                headers: None,
+            };
+            // An abort throws away what is not sent yet; the flush lets the topic have it first.
+            drop(producer.send_result(record).map_err(|(error, _)| error)?);
+        }
+        producer.flush(TIMEOUT)?;
+        if is_committed { producer.commit_transaction(TIMEOUT) } else { producer.abort_transaction(TIMEOUT) }
+            .context("the transaction")
+    })
+    .await?
+}
+
+/// Removes the messages of a partition before `offset`, as retention does.
+///
+/// # Errors
+/// When the broker refuses.
+pub async fn remove_before(brokers: &str, topic: &str, partition: i32, offset: i64) -> anyhow::Result<()> {
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+    admin(brokers)?.delete_records(&before, &AdminOptions::new().operation_timeout(Some(TIMEOUT))).await?;
+    Ok(())
+}
+
+/// Commits an offset for a group without members.
+///
+/// # Errors
+/// When the broker refuses.
+pub async fn commit(brokers: &str, topic: &str, group: &str, partition: i32, offset: i64) -> anyhow::Result<()> {
+    let consumer: BaseConsumer = config(brokers).set("group.id", group).set("enable.auto.commit", "false").create()?;
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+    tokio::task::spawn_blocking(move || {
+        committed_offsets(&consumer, &offsets)?;
+        Ok(consumer.commit(&offsets, rdkafka::consumer::CommitMode::Sync)?)
+    })
+    .await?
+}
+
 /// Every message of a topic, from the first to those that are there now; ordered by partition and offset.
 ///
 /// # Errors
@@ -259,6 +320,19 @@ pub async fn progress(brokers: &str, topic: &str, group: &str) -> anyhow::Result
                 Ok((committed, end))
             })
             .collect()
+    })
+    .await?
+}
+
+/// How many members a consumer group has, in the broker's view.
+///
+/// # Errors
+/// When the broker does not answer.
+pub async fn members(brokers: &str, group: &str) -> anyhow::Result<usize> {
+    let (client, group): (BaseConsumer, _) = (config(brokers).create()?, group.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let found = client.fetch_group_list(Some(&group), TIMEOUT)?;
+        Ok(found.groups().iter().map(|group| group.members().len()).sum())
     })
     .await?
 }

@@ -23,6 +23,7 @@ use e2e::load::{bad, tool_uses, tool_uses_at, until_committed, until_stored};
 use e2e::servers::alertmanager::AlertmanagerOptions;
 use e2e::servers::monitoring::{Monitoring, MonitoringOptions};
 use e2e::servers::{Home, Kafka, KafkaOptions, Ownership, ReplicaSet, ReplicaSetOptions, free_port};
+use e2e::topic::{self, Message};
 use e2e::world::{Running, World};
 use futures::future::join_all;
 use mongodb::Client;
@@ -198,6 +199,17 @@ async fn nothing_comes_and_nothing_can_be_read() {
     told.firing("ticket", &["NoEvents"]).await;
     world.produce(&tool_uses(100, 100)).await;
     told.resolved(&["NoEvents"]).await;
+
+    // Retention removes what a worker that is away has not read.
+    until_committed(&world).await;
+    worker.stop(STOP).await;
+    let unread = tool_uses(200, 100).into_iter().map(|message| Message { partition: Some(0), ..message });
+    world.produce(&unread.collect::<Vec<_>>()).await;
+    let (_, end) = world.progress().await[0];
+    topic::remove_before(world.brokers(), &world.topic(), 0, end - 10).await.unwrap();
+    worker = ingest.start("run", &[]);
+    told.firing("page", &["EventsExpiredUnread"]).await;
+    told.resolved(&["EventsExpiredUnread"]).await;
 
     // Its connections stay open.
     kafka.pause().unwrap();

@@ -71,6 +71,44 @@ async fn an_outage_of_either_server_is_told_and_waited_out() {
     worker.stop(Duration::from_secs(10)).await;
 }
 
+/// librdkafka keeps the pause of a partition that is lost. Here the worker loses its partitions while they are paused, MongoDB
+/// goes on while the worker has none, and only then the partitions come back.
+#[tokio::test]
+async fn partitions_that_were_lost_while_paused_are_read_when_they_come_back() {
+    let (mut mongodb, mut kafka) = servers(ReplicaSetOptions::default()).await;
+    let world = World::on("lost-while-paused", &mongodb.uri(), &kafka.brokers()).await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    world.produce(&tool_uses(0, 1_000)).await;
+    until_stored(&world, 1_000).await;
+
+    mongodb.member(0).pause().unwrap();
+    world.produce(&tool_uses(1_000, 20_000)).await;
+    eventually(PATIENCE, "reading paused", async || {
+        worker.metric("devtoolkit_ingest_paused").await.filter(|paused| *paused > 0.0)
+    })
+    .await;
+    worker.process.pause().unwrap();
+    eventually(PATIENCE, "the group without the stopped worker", async || {
+        (topic::members(world.brokers(), &world.group()).await.ok()? == 0).then_some(())
+    })
+    .await;
+    // While the broker is stopped, the worker sees by its own clock that its session is over, and gets no partitions.
+    kafka.pause().unwrap();
+    worker.process.resume().unwrap();
+    eventually(PATIENCE, "the loss", async || worker.stderr().contains("lost: another worker").then_some(())).await;
+    mongodb.member(0).resume().unwrap();
+    eventually(PATIENCE, "reading resumed", async || worker.stderr().contains("reading is resumed").then_some(()))
+        .await;
+    kafka.resume().unwrap();
+
+    world.produce(&tool_uses(21_000, 1_000)).await;
+    until_stored(&world, 22_000).await;
+    until_committed(&world).await;
+    assert!(world.read_topic(&world.dead_letter_topic()).await.is_empty(), "a good event was dead-lettered");
+    worker.stop(Duration::from_secs(10)).await;
+}
+
 #[tokio::test]
 async fn a_failover_in_a_three_member_set_is_passed_over() {
     let (mut mongodb, kafka) = servers(ReplicaSetOptions { members: 3, ..ReplicaSetOptions::default() }).await;

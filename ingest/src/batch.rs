@@ -142,7 +142,7 @@ impl Batch {
         if !self.last_day.contains(&event.time.millis()) {
             self.note_day(day_number(event.time.millis()));
         }
-        self.read(origin);
+        self.read_to(origin.partition, origin.offset + 1);
     }
 
     fn note_day(&mut self, day: DayNumber) {
@@ -157,15 +157,15 @@ impl Batch {
         let origin = letter.origin;
         self.dead_letter_bytes += letter.bytes();
         self.dead_letters.push(letter);
-        self.read(origin);
+        self.read_to(origin.partition, origin.offset + 1);
     }
 
-    fn read(&mut self, origin: Origin) {
+    /// Takes note that everything before `end` of a partition is read: it can be committed with this batch.
+    pub fn read_to(&mut self, partition: Partition, end: i64) {
         self.opened.get_or_insert_with(Instant::now);
-        let end = origin.offset + 1;
-        match self.ends.iter_mut().find(|(partition, _)| *partition == origin.partition) {
+        match self.ends.iter_mut().find(|(known, _)| *known == partition) {
             Some(known) => known.1 = end,
-            None => self.ends.push((origin.partition, end)),
+            None => self.ends.push((partition, end)),
         }
     }
 
@@ -186,7 +186,7 @@ impl Batch {
         self.opened.is_some_and(|opened| now.duration_since(opened) >= limits.time)
     }
 
-    /// For each partition in it, the offset after its last message.
+    /// For each partition in it, the next offset to read.
     pub fn ends(&self) -> &[(Partition, i64)] {
         &self.ends
     }

@@ -1,6 +1,8 @@
 //! The poll loop: one OS thread that reads, decodes, seals batches, hands them to the writer and commits what is
 //! acknowledged. It never waits for the writer without polling: Kafka would take the partitions away.
 
+mod assignment;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -16,7 +18,6 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedHeaders;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -25,10 +26,11 @@ use crate::decode::Decoder;
 use crate::flow::{FlowControl, Reading};
 use crate::lag::Lag;
 use crate::late;
-use crate::messages::{AT_ONCE, Messages};
+use crate::messages::{AT_ONCE, Messages, Taken};
 use crate::metrics;
 use crate::offsets::{BatchId, OffsetTracker, Partition};
-use crate::rebalance::{Context, Event, give_back, take_over};
+use crate::positions::{self, Positions, Step};
+use crate::rebalance::{Context, Event};
 use crate::throttle::Rates;
 use crate::writer::{Writer, Written};
 
@@ -36,8 +38,6 @@ use crate::writer::{Writer, Written};
 const POLL: Duration = Duration::from_millis(20);
 /// How often gauges are set and what is over is forgotten.
 const TIDY: Duration = Duration::from_secs(5);
-/// How long broker metadata and watermarks are waited for.
-const BROKER_ANSWER: Duration = Duration::from_secs(10);
 
 /// When the loop ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +52,14 @@ pub enum Until {
 ///
 /// # Errors
 /// No broker answers, a topic is missing, or librdkafka does not take the settings.
-pub fn subscribe(settings: &Settings, until: Until, readiness: &Readiness) -> anyhow::Result<BaseConsumer<Context>> {
+pub fn subscribe(settings: &Settings, readiness: &Readiness) -> anyhow::Result<BaseConsumer<Context>> {
     let consumer: BaseConsumer<Context> = kafka::client_config(&settings.kafka)
         .set("group.id", &settings.kafka.group_id)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
-        .set("enable.partition.eof", (until == Until::CaughtUp).to_string())
+        // The only word on offsets after the last message that are no messages, such as a transaction's control records.
+        .set("enable.partition.eof", "true")
         .set("partition.assignment.strategy", &settings.kafka.partition_assignment_strategy)
         // A killed worker's partitions are taken over after this; Kafka's default of 45 s is a long time without events.
         .set("session.timeout.ms", "10000")
@@ -123,8 +124,10 @@ pub fn run(
         tidied: None,
         flow: FlowControl::new(settings.ingest.in_flight),
         progress_at: Instant::now(),
-        targets: FxHashMap::default(),
+        positions: Positions::default(),
         assigned_at: None,
+        is_waiting_for_assignment: false,
+        expired: 0,
         written: Written::default(),
     };
     loop {
@@ -165,10 +168,13 @@ struct Worker<'a> {
     flow: FlowControl,
     /// When something was last acknowledged, or there was nothing to do.
     progress_at: Instant,
-    /// Where each partition ended when it was assigned; removed when it is reached.
-    targets: FxHashMap<Partition, i64>,
+    positions: Positions,
     /// When the first partitions were assigned.
     assigned_at: Option<Instant>,
+    /// Whether partitions were lost, and the group has not said since which ones this worker has.
+    is_waiting_for_assignment: bool,
+    /// Offsets that retention removed before they were read.
+    expired: i64,
     written: Written,
 }
 
@@ -203,9 +209,10 @@ impl Worker<'_> {
                 Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
                     return Err(error).context("Kafka's client cannot go on; start the worker again");
                 }
+                Err(error) => warn_of(&error),
                 // Every partition is forwarded before it is assigned, so no message comes this way. Should one ever, it
                 // comes before all others of its partition.
-                polled => self.take(polled),
+                Ok(message) => self.take(&message),
             }
         }
         Ok(())
@@ -220,28 +227,71 @@ impl Worker<'_> {
         }
         // Under a limit each message waits for its turn.
         let most = if self.parts.decoder.is_limited() { 1 } else { AT_ONCE };
-        messages.take(POLL, most, |taken| self.take(taken))?;
+        messages.take(POLL, most, |taken| match taken {
+            Taken::Message(message) => self.take(&message),
+            Taken::End { partition, offset } => self.take_end(partition, offset),
+            Taken::Error(error) => warn_of(&error),
+        })?;
         Ok(())
     }
 
     /// Takes a message into the open batch.
-    fn take(&mut self, taken: Result<impl Message<Headers = BorrowedHeaders>, KafkaError>) {
-        match taken {
-            Ok(message) => {
-                self.parts.decoder.take(&mut self.open, &message);
-                let is_target = |target: &i64| message.offset() + 1 >= *target;
-                if self.targets.get(&message.partition()).is_some_and(is_target) {
-                    self.targets.remove(&message.partition());
-                }
-                if self.open.is_full(&self.limits) {
-                    self.seal();
-                }
-            }
-            Err(KafkaError::PartitionEOF(partition)) => {
-                self.targets.remove(&partition);
-            }
-            Err(error) => tracing::warn!(%error, "Kafka"),
+    fn take(&mut self, message: &impl Message<Headers = BorrowedHeaders>) {
+        let (partition, offset) = (message.partition(), message.offset());
+        match self.positions.message(partition, offset) {
+            Step::Next => {}
+            Step::Skipped { expected } => self.note_expired(partition, expected, offset),
+            Step::Back { expected } => self.begin_again(partition, expected, offset),
         }
+        self.parts.decoder.take(&mut self.open, message);
+        if self.open.is_full(&self.limits) {
+            self.seal();
+        }
+    }
+
+    /// Takes note that everything before `offset` of a partition is read. The offsets after the last message are no messages,
+    /// and are committed with the next batch: the lag would count them for ever.
+    fn take_end(&mut self, partition: Partition, offset: i64) {
+        match self.positions.end(partition, offset) {
+            Step::Next => return,
+            Step::Skipped { expected } => self.note_expired(partition, expected, offset),
+            Step::Back { expected } => self.begin_again(partition, expected, offset),
+        }
+        self.open.read_to(partition, offset);
+    }
+
+    /// Counts and reports the offsets before `came` that retention removed before they were read.
+    fn note_expired(&mut self, partition: Partition, expected: i64, came: i64) {
+        let topic = &self.settings.kafka.topic;
+        let Some(expired) = positions::expired(expected, came, self.first_offset(partition)) else { return };
+        let (from, to) = (expired.start, expired.end - 1);
+        let events = expired.end - expired.start;
+        self.expired += events;
+        metrics::expired_unread(events);
+        tracing::error!(
+            topic,
+            partition,
+            from,
+            to,
+            events,
+            "Kafka removed events before they were read: the topic's retention is shorter than the delay"
+        );
+    }
+
+    /// The partition's log is another one than before, or a shorter one: what follows is read, and committed, although its
+    /// offsets were passed before.
+    fn begin_again(&mut self, partition: Partition, expected: i64, came: i64) {
+        let topic = &self.settings.kafka.topic;
+        tracing::warn!(
+            topic,
+            partition,
+            expected,
+            came,
+            "the partition's offsets went back: it was truncated, restored, or created again; it is read from its start"
+        );
+        self.seal();
+        self.tracker.assign([partition]);
+        self.lag.assigned(partition, Some(came), None);
     }
 
     /// Hands the open batch to the writer.
@@ -368,78 +418,6 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn assign(&mut self, messages: &Messages, partitions: &TopicPartitionList) -> anyhow::Result<()> {
-        let numbers = numbers(partitions);
-        tracing::info!(partitions = ?numbers, "assigned");
-        let start = self.start(partitions);
-        messages.forward(partitions)?;
-        take_over(&self.consumer, &start)?;
-        self.tracker.assign(numbers);
-        self.assigned_at.get_or_insert_with(Instant::now);
-        // librdkafka keeps a partition's pause after the partition is lost, so its pause is set anew.
-        self.tell(self.flow.on_assigned(), partitions)?;
-        metrics::rebalanced("assigned", self.tracker.partitions().count());
-        Ok(())
-    }
-
-    /// Where reading begins, and notes where the partitions end now. A partition without a committed offset begins at its
-    /// first message: said as a number, that saves the half second after which librdkafka asks for it.
-    fn start(&mut self, partitions: &TopicPartitionList) -> TopicPartitionList {
-        let topic = &self.settings.kafka.topic;
-        let committed = self.consumer.committed_offsets(partitions.clone(), BROKER_ANSWER);
-        let start = partitions.clone();
-        for partition in numbers(partitions) {
-            let Ok((low, high)) = self.consumer.fetch_watermarks(topic, partition, BROKER_ANSWER) else {
-                // Then its end is not known, and librdkafka finds its start.
-                self.targets.insert(partition, i64::MAX);
-                self.lag.assigned(partition, None, None);
-                continue;
-            };
-            let known = committed.as_ref().ok().and_then(|committed| committed.find_partition(topic, partition));
-            let first = match known.map(|element| element.offset()) {
-                Some(Offset::Offset(committed)) => committed,
-                Some(Offset::Invalid) => {
-                    if let Some(mut element) = start.find_partition(topic, partition) {
-                        // A number is always taken; were it not, librdkafka would find the start by itself.
-                        let _ = element.set_offset(Offset::Offset(low));
-                    }
-                    low
-                }
-                _ => low,
-            };
-            self.lag.assigned(partition, Some(first), Some(high));
-            if first < high {
-                self.targets.insert(partition, high);
-            }
-        }
-        start
-    }
-
-    /// Stores and commits what was read, then gives the partitions back. When they are already lost, somebody else reads
-    /// them from the last commit: what is not yet handed over is dropped, and what is in flight is not committed.
-    fn revoke(&mut self, partitions: &TopicPartitionList) -> anyhow::Result<()> {
-        let numbers = numbers(partitions);
-        let is_lost = self.consumer.assignment_lost();
-        if is_lost {
-            tracing::warn!(partitions = ?numbers, "lost: another worker has them; they are read again from the last commit");
-            self.open.clear();
-        } else {
-            tracing::info!(partitions = ?numbers, "revoked");
-            self.seal();
-            self.drain();
-            self.commit(CommitMode::Sync);
-        }
-        give_back(&self.consumer, partitions)?;
-        for partition in &numbers {
-            self.targets.remove(partition);
-            self.lag.revoked(*partition);
-            self.parts.decoder.forget_partition(*partition);
-        }
-        self.tracker.revoke(numbers);
-        metrics::rebalanced(if is_lost { "lost" } else { "revoked" }, self.tracker.partitions().count());
-        Ok(())
-    }
-
     /// Waits for the batches in flight, but not longer than the bound.
     fn drain(&mut self) {
         let deadline = Instant::now() + self.settings.ingest.drain_timeout;
@@ -510,7 +488,10 @@ impl Worker<'_> {
 
     /// Everything that was on the topic when the partitions were assigned is read.
     fn has_read_all(&self) -> bool {
-        self.until == Until::CaughtUp && self.assigned_at.is_some() && self.targets.is_empty()
+        self.until == Until::CaughtUp
+            && self.assigned_at.is_some()
+            && !self.is_waiting_for_assignment
+            && self.positions.are_at_their_ends()
     }
 
     /// Everything that was on the topic when the partitions were assigned is stored and can be committed.
@@ -534,6 +515,11 @@ impl Worker<'_> {
                 "everything is stored, but the last offsets could not be committed; the next run reads, and absorbs, them again"
             );
             self.print_summary();
+            anyhow::ensure!(
+                self.expired == 0,
+                "Kafka removed {} events before they were read; the log says which. They cannot be stored any more, unless whoever sent them sends them again",
+                self.expired
+            );
         }
         Ok(())
     }
@@ -551,14 +537,14 @@ impl Worker<'_> {
     }
 }
 
+fn warn_of(error: &KafkaError) {
+    tracing::warn!(%error, "Kafka consumer error");
+}
+
 impl Drop for Worker<'_> {
     /// However the loop ends, nobody handles the group's events any more, and the client's own end would wait for it.
     fn drop(&mut self) {
         self.consumer.context().close();
         self.consumer.unsubscribe();
     }
-}
-
-fn numbers(partitions: &TopicPartitionList) -> Vec<Partition> {
-    partitions.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect()
 }

@@ -70,7 +70,7 @@ impl Decoder {
     }
 
     /// How long the next message must wait before it may be read; none when it need not.
-    pub fn wait(&self) -> Option<std::time::Duration> {
+    pub fn wait(&mut self) -> Option<std::time::Duration> {
         self.throttle.wait()
     }
 
@@ -81,6 +81,7 @@ impl Decoder {
 
     /// Adds a message to the batch.
     pub fn take(&mut self, batch: &mut Batch, message: &impl Message<Headers = BorrowedHeaders>) {
+        self.throttle.message_taken();
         match self.decode(message) {
             Ok(event) => {
                 let (partition, offset) = (message.partition(), message.offset());

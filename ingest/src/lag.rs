@@ -1,5 +1,6 @@
-//! How many messages wait on the worker's partitions: from the offset that is committed to the end. librdkafka knows neither
-//! of a partition that nothing was committed of or fetched from yet, so both are taken from wherever they are known.
+//! How many messages wait on the worker's partitions: from the offset that is committed to the last stable offset, up to which
+//! messages may be read. librdkafka knows neither of a partition that nothing was committed of or fetched from yet, so both are
+//! taken from wherever they are known.
 
 use std::collections::HashMap;
 
@@ -16,7 +17,7 @@ pub struct Lag(HashMap<Partition, Known>);
 #[derive(Debug, Default)]
 struct Known {
     committed: Option<i64>,
-    /// Grows only: what a broker says late is older.
+    /// As it was told last: it also goes back, when the partition is truncated or created again.
     end: Option<i64>,
 }
 
@@ -45,7 +46,7 @@ impl Lag {
     pub fn note_ends(&mut self, ends: &[(Partition, i64)]) {
         for (partition, end) in ends {
             if let Some(known) = self.0.get_mut(partition) {
-                known.end = known.end.max(Some(*end));
+                known.end = Some(*end);
             }
         }
     }
@@ -71,7 +72,7 @@ impl Known {
 /// The ends that librdkafka has seen of the partitions of `topic`.
 pub fn ends(statistics: &Statistics, topic: &str) -> Vec<(Partition, i64)> {
     let partitions = statistics.topics.get(topic).into_iter().flat_map(|topic| &topic.partitions);
-    partitions.map(|(number, partition)| (*number, partition.hi_offset)).filter(|(_, end)| *end >= 0).collect()
+    partitions.map(|(number, partition)| (*number, partition.ls_offset)).filter(|(_, end)| *end >= 0).collect()
 }
 
 #[cfg(test)]
@@ -85,20 +86,23 @@ mod tests {
         lag.assigned(1, None, None);
         assert_eq!(lag.show(), 100);
         lag.note_ends(&[(0, 130), (1, 5), (7, 1_000)]);
-        lag.note_ends(&[(0, 120)]);
         assert_eq!(lag.show(), 120);
         lag.committed(&[(0, 130), (1, 2), (7, 1)]);
         assert_eq!(lag.show(), 3);
         lag.revoked(1);
         assert_eq!(lag.show(), 0);
+        lag.note_ends(&[(0, 60)]);
+        lag.assigned(0, Some(10), None);
+        lag.note_ends(&[(0, 60)]);
+        assert_eq!(lag.show(), 50, "the partition was created again");
     }
 
     #[test]
     fn ends_are_those_of_the_topic() {
         let mut statistics = Statistics::default();
         for (topic, end) in [("events", 7), ("events.dlq", 9)] {
-            let partition = rdkafka::statistics::Partition { hi_offset: end, ..Default::default() };
-            let unseen = rdkafka::statistics::Partition { hi_offset: -1_001, ..Default::default() };
+            let partition = rdkafka::statistics::Partition { hi_offset: end + 1, ls_offset: end, ..Default::default() };
+            let unseen = rdkafka::statistics::Partition { ls_offset: -1_001, ..Default::default() };
             let partitions = HashMap::from([(0, partition), (-1, unseen)]);
             let topic_statistics = rdkafka::statistics::Topic { partitions, ..Default::default() };
             statistics.topics.insert(topic.to_owned(), topic_statistics);

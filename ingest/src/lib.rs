@@ -4,7 +4,8 @@
 //! [`batch`], or into a dead letter; the full batch goes to [`writer`], which inserts it and, through [`dead_letter`],
 //! hands over what was refused; when both are acknowledged, [`offsets`] says how far the topic may be committed.
 //!
-//! Beside the path, [`lag`] says how many messages wait; [`late`] marks the days of late events dirty before their offsets are
+//! Beside the path, `flow` says when reading pauses, `positions` notices offsets that were left out, and [`lag`] says how many
+//! messages wait; [`late`] marks the days of late events dirty before their offsets are
 //! committed; [`throttle`] bounds rates ([`live_settings`] changes them while the worker runs), and [`presence`] and
 //! [`tools`] count what the live dashboards show.
 
@@ -19,6 +20,7 @@ pub mod live_settings;
 pub mod messages;
 pub mod metrics;
 pub mod offsets;
+mod positions;
 pub mod presence;
 mod rebalance;
 mod refused;

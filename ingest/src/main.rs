@@ -28,7 +28,7 @@ struct Cli {
 enum Command {
     /// Run one worker
     Run {
-        /// Store what is on the topic now, commit, and end with exit code 0
+        /// Store what is on the topic now, commit, and end with exit code 0; 1 if Kafka removed events before they were read
         #[arg(long)]
         until_caught_up: bool,
     },

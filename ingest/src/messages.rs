@@ -26,6 +26,33 @@ use crate::rebalance::Context;
 /// Messages taken between two looks at the clock and the acknowledgements.
 pub const AT_ONCE: usize = 256;
 
+/// What the queue of messages holds.
+pub enum Taken<'a> {
+    /// A message.
+    Message(Message<'a>),
+    /// Everything before `offset` of the partition is read, and nothing is there for now.
+    End {
+        /// The partition.
+        partition: i32,
+        /// The offset that the next message has at least.
+        offset: i64,
+    },
+    /// The client has a problem with a partition.
+    Error(KafkaError),
+}
+
+/// The first offset that the partition still has, as the last fetch told; none when it did not.
+pub fn first_offset(consumer: &BaseConsumer<Context>, topic: &str, partition: i32) -> Option<i64> {
+    let name = CString::new(topic).ok()?;
+    let (mut low, mut high) = (-1, -1);
+    // SAFETY: client and name are alive, and the function writes to the two numbers only while it runs.
+    let result = unsafe {
+        let client = consumer.client().native_ptr();
+        librdkafka::rd_kafka_get_watermark_offsets(client, name.as_ptr(), partition, &mut low, &mut high)
+    };
+    (!result.is_error() && low >= 0).then_some(low)
+}
+
 /// The messages of all assigned partitions.
 pub struct Messages {
     /// Ours alone until it is destroyed in `drop`.
@@ -68,19 +95,14 @@ impl Messages {
     ///
     /// # Errors
     /// librdkafka does not take the call.
-    pub fn take(
-        &self,
-        wait: Duration,
-        most: usize,
-        mut each: impl FnMut(Result<Message<'_>, KafkaError>),
-    ) -> anyhow::Result<usize> {
+    pub fn take(&self, wait: Duration, most: usize, mut each: impl FnMut(Taken<'_>)) -> anyhow::Result<usize> {
         let mut taken = [std::ptr::null_mut(); AT_ONCE];
         let mut count = self.fill(&mut taken, Duration::ZERO, most.min(AT_ONCE))?;
         if count == 0 {
             count = self.fill(&mut taken, wait, 1)?;
         }
         for message in taken.into_iter().take(count) {
-            each(Message { message, queue: PhantomData }.or_error());
+            each(Message { message, queue: PhantomData }.or_else());
         }
         Ok(count)
     }
@@ -113,14 +135,15 @@ pub struct Message<'a> {
     queue: PhantomData<&'a Messages>,
 }
 
-impl Message<'_> {
-    fn or_error(self) -> Result<Self, KafkaError> {
-        match self.read().err {
+impl<'a> Message<'a> {
+    fn or_else(self) -> Taken<'a> {
+        let message = self.read();
+        match message.err {
             librdkafka::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
-                Err(KafkaError::PartitionEOF(self.read().partition))
+                Taken::End { partition: message.partition, offset: message.offset }
             }
-            error if error.is_error() => Err(KafkaError::MessageConsumption(error.into())),
-            _ => Ok(self),
+            error if error.is_error() => Taken::Error(KafkaError::MessageConsumption(error.into())),
+            _ => Taken::Message(self),
         }
     }
 

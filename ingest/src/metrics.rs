@@ -62,9 +62,13 @@ declare_metrics! {
     ASSIGNED = gauge("devtoolkit_ingest_assigned_partitions", "Partitions of the topic that this worker reads");
     LAG = gauge(
         "devtoolkit_ingest_lag_messages",
-        "Messages between the committed offset and the end of the partition; 0 where another worker reads it",
+        "Offsets between the committed one and the partition's last stable offset; 0 where another worker reads it",
     )
     .by(PARTITION);
+    EXPIRED_UNREAD = counter(
+        "devtoolkit_ingest_expired_unread_total",
+        "Offsets that the topic's retention removed before this worker read them; the log says which",
+    );
     DELAY = histogram(
         "devtoolkit_ingest_delay_seconds",
         &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0, 86_400.0],
@@ -130,11 +134,6 @@ pub fn accepted(event: &Event<'_>) {
     }
 }
 
-/// Events of one type are stored.
-pub fn events(event_type: EventType, events: usize) {
-    BY_TYPE[event_type as usize].events.increment(events as u64);
-}
-
 /// A dead letter is delivered.
 pub fn dead_lettered(reason: Reason) {
     BY_REASON[reason as usize].increment(1);
@@ -148,6 +147,7 @@ pub fn dead_letter_retried() {
 /// The documents of one collection are acknowledged: so many are new, and so many were stored before.
 pub fn inserted(event_type: EventType, stored: usize, absorbed: usize, duration: Duration) {
     let series = &BY_TYPE[event_type as usize];
+    series.events.increment((stored + absorbed) as u64);
     series.inserted.increment(stored as u64);
     series.absorbed.increment(absorbed as u64);
     series.insert_duration.record(duration);
@@ -217,6 +217,11 @@ pub fn without_progress(duration: Duration) {
 /// How many messages of a partition are not yet committed.
 pub fn lag(partition: Partition, messages: i64) {
     LAG.gauge(&[&partition.to_string()]).set(messages as f64);
+}
+
+/// Offsets of the topic were removed before they were read.
+pub fn expired_unread(offsets: i64) {
+    EXPIRED_UNREAD.counter(&[]).increment(u64::try_from(offsets).unwrap_or(0));
 }
 
 /// The series of one tool.

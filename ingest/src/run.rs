@@ -58,7 +58,7 @@ pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
     // An OS thread of its own: polling, and dropping the consumer, block.
     let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("consumer".to_owned()).spawn(move || {
-        let result = consumer::subscribe(&settings, until, &readiness).and_then(|subscribed| {
+        let result = consumer::subscribe(&settings, &readiness).and_then(|subscribed| {
             readiness.ready();
             consumer::run(&settings, subscribed, parts, until, &shutdown)
         });

@@ -28,6 +28,8 @@ pub struct Rates {
 pub struct Throttle {
     rates: Rates,
     overall: Option<DefaultDirectRateLimiter>,
+    /// The next message may be taken: a look that found no message did not use it up.
+    is_next_permitted: bool,
     by_tool: Option<DefaultKeyedRateLimiter<ObjectId>>,
 }
 
@@ -52,10 +54,21 @@ impl Throttle {
         self.overall.is_some()
     }
 
-    /// How long the next event must wait; none when it may be taken now, and then it counts as taken.
-    pub fn wait(&self) -> Option<Duration> {
-        let not_until = self.overall.as_ref()?.check().err()?;
+    /// How long the next message must wait; none when it may be taken now.
+    pub fn wait(&mut self) -> Option<Duration> {
+        if self.is_next_permitted {
+            return None;
+        }
+        let Err(not_until) = self.overall.as_ref()?.check() else {
+            self.is_next_permitted = true;
+            return None;
+        };
         Some(not_until.wait_time_from(DefaultClock::default().now()))
+    }
+
+    /// A message was taken.
+    pub const fn message_taken(&mut self) {
+        self.is_next_permitted = false;
     }
 
     /// Refuses an event of a tool that sends more than it may; other tools are untouched.
@@ -124,7 +137,10 @@ mod tests {
         let mut throttle = Throttle::default();
         assert_eq!(throttle.wait(), None);
         throttle.set(Rates { events_per_second: NonZeroU32::new(10), ..Rates::default() });
-        assert_eq!(throttle.wait(), None);
+        for empty_look in 0..5 {
+            assert_eq!(throttle.wait(), None, "look {empty_look} found no message, so no message was taken");
+        }
+        throttle.message_taken();
         assert!(throttle.wait().is_some_and(|wait| wait <= Duration::from_millis(100)));
     }
 }

@@ -74,9 +74,6 @@ impl Writer {
     pub async fn write(&self, batch: &Batch) -> Written {
         let inserts = futures::future::join_all(batch.inserts().iter().map(|insert| self.insert(insert)));
         let (inserted, ()) = tokio::join!(inserts, self.dead_letters.send(batch.dead_letters()));
-        for insert in batch.inserts() {
-            metrics::events(insert.event_type, insert.len());
-        }
         count_dead_letters(batch.dead_letters());
         let mut written = Written { dead_letters: batch.dead_letters().len(), ..Written::default() };
         inserted.into_iter().for_each(|inserted| written += inserted);

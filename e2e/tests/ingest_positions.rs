@@ -1,0 +1,92 @@
+//! Offsets that are not what a reader expects: control records, aborted messages, removed ones, a committed offset that the
+//! partition does not have.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+use std::time::Duration;
+
+use e2e::eventually::eventually;
+use e2e::load::{PATIENCE, stored, tool_uses, until_committed, until_stored};
+use e2e::topic::{self, Message};
+use e2e::world::World;
+
+const LAG: &str = "devtoolkit_ingest_lag_messages";
+
+fn on_partition_0(messages: Vec<Message>) -> Vec<Message> {
+    messages.into_iter().map(|message| Message { partition: Some(0), ..message }).collect()
+}
+
+#[tokio::test]
+async fn control_records_and_aborted_messages_are_no_lag() {
+    let world = World::new("transactions").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    let (brokers, name) = (world.brokers(), world.topic());
+    topic::produce_in_transaction(brokers, &name, &tool_uses(0, 10), true).await.unwrap();
+    topic::produce_in_transaction(brokers, &name, &tool_uses(10, 10), false).await.unwrap();
+    until_stored(&world, 10).await;
+    until_committed(&world).await;
+    eventually(PATIENCE, "no lag", async || worker.metric(LAG).await.filter(|lag| *lag == 0.0)).await;
+    worker.stop(Duration::from_secs(10)).await;
+
+    topic::produce_in_transaction(brokers, &name, &tool_uses(20, 10), true).await.unwrap();
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    assert_eq!(stored(&world).await, 20, "an aborted message is stored, or a committed one is not");
+    until_committed(&world).await;
+}
+
+#[tokio::test]
+async fn events_that_kafka_removed_unread_are_counted_and_reported() {
+    let world = World::new("expired").await;
+    world.run_ok("admin", &["migrate"]).await;
+    world.produce(&on_partition_0(tool_uses(0, 100))).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    world.produce(&on_partition_0(tool_uses(100, 100))).await;
+    topic::remove_before(world.brokers(), &world.topic(), 0, 130).await.unwrap();
+    let (code, stderr) = world.run_fail("ingest", &["run", "--until-caught-up"]).await;
+    assert_eq!(code, 1);
+    assert!(stderr.contains("Kafka removed 30 events before they were read"), "{stderr}");
+    assert!(stderr.contains("partition=0 from=100 to=129"), "{stderr}");
+    assert_eq!(stored(&world).await, 170, "what is still there is stored");
+    until_committed(&world).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+
+    // Nothing is left after the removed ones, and a worker runs.
+    world.produce(&on_partition_0(tool_uses(200, 10))).await;
+    topic::remove_before(world.brokers(), &world.topic(), 0, 210).await.unwrap();
+    let mut worker = world.spawn("ingest", &["run"]);
+    eventually(PATIENCE, "the count", async || {
+        worker.metric("devtoolkit_ingest_expired_unread_total").await.filter(|count| *count == 10.0)
+    })
+    .await;
+    until_committed(&world).await;
+    worker.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn a_committed_offset_that_the_partition_does_not_have_leaves_nothing_unread() {
+    let world = World::new("other-log").await;
+    world.run_ok("admin", &["migrate"]).await;
+    world.produce(&on_partition_0(tool_uses(0, 100))).await;
+    // Somebody else committed it; or the topic was created again, and what was committed is of the former one.
+    topic::commit(world.brokers(), &world.topic(), &world.group(), 0, 1_000).await.unwrap();
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    assert_eq!(stored(&world).await, 100);
+    until_committed(&world).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_created_again_under_a_worker_is_read_from_its_start() {
+    let world = World::new("created-again").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    world.produce(&tool_uses(0, 1_000)).await;
+    until_stored(&world, 1_000).await;
+    until_committed(&world).await;
+    topic::delete(world.brokers(), &[&world.topic()]).await.unwrap();
+    eventually(PATIENCE, "the new topic", async || topic::create(world.brokers(), &[(&world.topic(), 4)]).await.ok())
+        .await;
+    world.produce(&tool_uses(1_000, 100)).await;
+    until_stored(&world, 1_100).await;
+    until_committed(&world).await;
+    worker.stop(Duration::from_secs(10)).await;
+}

@@ -1,0 +1,110 @@
+//! What happens when partitions come and go.
+//!
+//! Invariant: nothing that is known of a partition outlives its assignment, but for what is harmless: batches in flight, whose
+//! offsets are not committed, and marks of late days, which another worker sets again.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
+
+use super::Worker;
+use crate::messages::{Messages, first_offset};
+use crate::metrics;
+use crate::offsets::Partition;
+use crate::rebalance::{give_back, take_over};
+
+/// How long the broker is waited for when partitions are assigned. Polling stands still meanwhile.
+const BROKER_ANSWER: Duration = Duration::from_secs(10);
+
+impl Worker<'_> {
+    /// Takes partitions over.
+    pub(super) fn assign(&mut self, messages: &Messages, partitions: &TopicPartitionList) -> anyhow::Result<()> {
+        let numbers = numbers(partitions);
+        tracing::info!(partitions = ?numbers, "assigned");
+        let start = self.start(partitions);
+        messages.forward(partitions)?;
+        take_over(&self.consumer, &start)?;
+        self.tracker.assign(numbers);
+        self.assigned_at.get_or_insert_with(Instant::now);
+        self.is_waiting_for_assignment = false;
+        // librdkafka keeps a partition's pause after the partition is lost, so its pause is set anew.
+        self.tell(self.flow.on_assigned(), partitions)?;
+        metrics::rebalanced("assigned", self.tracker.partitions().count());
+        Ok(())
+    }
+
+    /// Where reading begins, and notes where the partitions end now. A partition without a committed offset begins at its
+    /// first message: said as a number, that saves the half second after which librdkafka asks for it.
+    fn start(&mut self, partitions: &TopicPartitionList) -> TopicPartitionList {
+        let topic = &self.settings.kafka.topic;
+        let deadline = Instant::now() + BROKER_ANSWER;
+        let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
+        let committed = self.consumer.committed_offsets(partitions.clone(), BROKER_ANSWER);
+        let start = partitions.clone();
+        for partition in numbers(partitions) {
+            let known = committed.as_ref().ok().and_then(|committed| committed.find_partition(topic, partition));
+            let known = known.map(|element| element.offset());
+            let ends = self.consumer.fetch_watermarks(topic, partition, left());
+            let (next, end) = match (known, ends) {
+                (Some(Offset::Offset(committed)), ends) => (Some(committed), ends.ok().map(|(_, high)| high)),
+                (Some(Offset::Invalid), Ok((low, high))) => {
+                    if let Some(mut element) = start.find_partition(topic, partition) {
+                        // A number is always taken; were it not, librdkafka would find the start by itself.
+                        let _ = element.set_offset(Offset::Offset(low));
+                    }
+                    (Some(low), Some(high))
+                }
+                // librdkafka finds the start.
+                (_, ends) => (None, ends.ok().map(|(_, high)| high)),
+            };
+            self.positions.assigned(partition, next, end);
+            self.lag.assigned(partition, next, end);
+        }
+        start
+    }
+
+    /// Stores and commits what was read, then gives the partitions back. When they are already lost, somebody else reads
+    /// them from the last commit: what is not yet handed over is dropped, and what is in flight is not committed.
+    pub(super) fn revoke(&mut self, partitions: &TopicPartitionList) -> anyhow::Result<()> {
+        let numbers = numbers(partitions);
+        let is_lost = self.consumer.assignment_lost();
+        if is_lost {
+            tracing::warn!(partitions = ?numbers, "lost: another worker has them; they are read again from the last commit");
+            self.is_waiting_for_assignment = true;
+        } else {
+            tracing::info!(partitions = ?numbers, "revoked");
+        }
+        if is_lost && self.tracker.partitions().all(|partition| numbers.contains(&partition)) {
+            self.open.clear();
+        } else {
+            self.seal();
+        }
+        if !is_lost {
+            self.drain();
+            self.commit(CommitMode::Sync);
+        }
+        give_back(&self.consumer, partitions)?;
+        for partition in &numbers {
+            self.positions.revoked(*partition);
+            self.lag.revoked(*partition);
+            self.parts.decoder.forget_partition(*partition);
+        }
+        self.tracker.revoke(numbers);
+        metrics::rebalanced(if is_lost { "lost" } else { "revoked" }, self.tracker.partitions().count());
+        Ok(())
+    }
+
+    /// The partition's first offset. What the last fetch said is asked first: it costs nothing.
+    pub(super) fn first_offset(&self, partition: Partition) -> i64 {
+        let topic = &self.settings.kafka.topic;
+        let fetched = first_offset(&self.consumer, topic, partition);
+        fetched
+            .or_else(|| self.consumer.fetch_watermarks(topic, partition, BROKER_ANSWER).ok().map(|(low, _)| low))
+            .unwrap_or(0)
+    }
+}
+
+fn numbers(partitions: &TopicPartitionList) -> Vec<Partition> {
+    partitions.elements().iter().map(TopicPartitionListElem::partition).collect()
+}
