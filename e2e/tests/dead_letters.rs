@@ -353,3 +353,19 @@ async fn the_letter_of_an_old_message_outlives_the_topics_retention() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_forged_mark_does_not_hide_letters() {
+    let world = World::new("dlq-forged").await;
+    let all: Vec<_> = (0..20).map(|number| letter(number.to_string(), "x")).collect();
+    topic::produce(world.brokers(), &world.dead_letter_topic(), &all).await.unwrap();
+    let forged = |partition| {
+        let mark = Message { partition: Some(partition), ..Message::default() };
+        mark.header("devtoolkit.replayed", "0-9223372036854775806")
+    };
+    topic::produce(world.brokers(), &world.dead_letter_topic(), &[0, 1, 2, 3].map(forged)).await.unwrap();
+    topic::produce(world.brokers(), &world.dead_letter_topic(), &all).await.unwrap();
+    assert_eq!(counts(&world, &[]).await, (reasons([("too_old", 40)]), 0));
+    assert_eq!(json(&world, &["replay"]).await["replayed"], 40);
+    assert_eq!(counts(&world, &[]).await, (reasons([]), 40), "the replay's own marks are believed");
+}

@@ -38,13 +38,15 @@ impl Places {
         self.0.iter().map(|(partition, offsets)| (*partition, format(offsets)))
     }
 
-    /// Adds what a mark says.
+    /// Adds what a mark says that stands at `place`.
     ///
     /// # Errors
-    /// The text is none that [`Places::marks`] makes.
-    pub(super) fn add_mark(&mut self, partition: i32, text: &str) -> Result<(), NotAMark> {
+    /// The text is none that [`Places::marks`] makes, or it names letters that do not stand before the mark: a replay marks
+    /// only what it has read, so somebody forged it to hide letters that are still to come.
+    pub(super) fn add_mark(&mut self, place: Place, text: &str) -> Result<(), NotAMark> {
         let ranges: Option<Vec<_>> = text.split(',').map(parse_range).collect();
-        self.0.entry(partition).or_default().extend(ranges.ok_or(NotAMark)?);
+        let ranges = ranges.filter(|ranges| ranges.iter().all(|range| *range.end() < place.offset));
+        self.0.entry(place.partition).or_default().extend(ranges.ok_or(NotAMark)?);
         Ok(())
     }
 }
@@ -86,6 +88,9 @@ mod tests {
     use super::super::letter::tests::message;
     use super::*;
 
+    /// Where a mark stands that may name each letter.
+    const LAST: Place = Place { partition: 1, offset: i64::MAX };
+
     fn places(offsets: impl IntoIterator<Item = i64>) -> Places {
         let mut places = Places::default();
         offsets.into_iter().for_each(|offset| places.insert(Place { partition: 1, offset }));
@@ -94,11 +99,11 @@ mod tests {
 
     #[test]
     fn a_mark_says_what_was_put_in() {
-        let places = places([5, 1, 3, 2, 9, 10, 3, i64::MAX]);
+        let places = places([5, 1, 3, 2, 9, 10, 3]);
         let marks: Vec<_> = places.marks().collect();
-        assert_eq!(marks, [(1, format!("1-3,5,9-10,{}", i64::MAX))]);
+        assert_eq!(marks, [(1, "1-3,5,9-10".to_owned())]);
         let mut read = Places::default();
-        read.add_mark(1, &marks[0].1).unwrap();
+        read.add_mark(LAST, &marks[0].1).unwrap();
         assert_eq!(read, places);
         assert!(read.contains(Place { partition: 1, offset: 2 }));
         assert!(!read.contains(Place { partition: 1, offset: 4 }) && !read.contains(Place { partition: 0, offset: 2 }));
@@ -108,7 +113,7 @@ mod tests {
     fn marks_that_overlap_add_up() {
         let mut read = Places::default();
         for mark in ["1-3", "2-5", "6"] {
-            read.add_mark(1, mark).unwrap();
+            read.add_mark(LAST, mark).unwrap();
         }
         assert_eq!(read, places(1..=6));
     }
@@ -117,9 +122,20 @@ mod tests {
     fn what_is_no_mark_marks_nothing() {
         let mut read = Places::default();
         for wrong in ["", "x", "1,", "3-1", "-1", "1-2-3", "1 - 2"] {
-            assert_eq!(read.add_mark(1, wrong), Err(NotAMark));
+            assert_eq!(read.add_mark(LAST, wrong), Err(NotAMark));
         }
         assert!(!read.contains(Place { partition: 1, offset: 1 }));
+    }
+
+    #[test]
+    fn a_mark_that_names_itself_or_letters_behind_it_marks_nothing() {
+        let mut read = Places::default();
+        let place = Place { partition: 1, offset: 20 };
+        for forged in ["0-9223372036854775806", "20", "3,5-20", "21-22"] {
+            assert_eq!(read.add_mark(place, forged), Err(NotAMark), "{forged}");
+        }
+        assert!(!read.contains(Place { partition: 1, offset: 3 }), "no part of a forged mark is believed");
+        assert_eq!(read.add_mark(place, "0-19"), Ok(()));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::letter::Letter;
+use super::letter::{Letter, Place};
 use super::mark::{self, NotAMark, Places};
 
 const BROKER_ANSWER: Duration = Duration::from_secs(10);
@@ -92,8 +92,9 @@ impl DeadLetterTopic {
         let mut messages = Messages::start(self, offsets, "reading what was replayed")?;
         while let Some(message) = messages.next()? {
             let Some(text) = mark::read(&message) else { continue };
-            if let Err(NotAMark) = replayed.add_mark(message.partition(), &text) {
-                let (partition, offset) = (message.partition(), message.offset());
+            let place = Place { partition: message.partition(), offset: message.offset() };
+            if let Err(NotAMark) = replayed.add_mark(place, &text) {
+                let Place { partition, offset } = place;
                 tracing::warn!(partition, offset, "not a mark of a replay, although it looks like one; ignored");
             }
         }
