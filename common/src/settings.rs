@@ -158,6 +158,12 @@ pub struct Ingest {
     /// Events of one tool that a worker takes in a minute; 0 is no limit. `ingest_tool_events_per_minute` in
     /// `system_configuration` wins.
     pub tool_events_per_minute: u32,
+    /// Events of one `source` that a worker takes in a minute; 0 is no limit. `ingest_source_events_per_minute` in
+    /// `system_configuration` wins.
+    pub source_events_per_minute: u32,
+    /// Events of one user that a worker takes in a minute; 0 is no limit. `ingest_user_events_per_minute` in
+    /// `system_configuration` wins.
+    pub user_events_per_minute: u32,
     /// Which documents of `system_configuration` are meant: those of this environment, and of `all`.
     pub environment: String,
 }
@@ -175,6 +181,8 @@ impl Default for Ingest {
             drain_timeout: Duration::from_secs(5),
             max_events_per_second: 0,
             tool_events_per_minute: 0,
+            source_events_per_minute: 0,
+            user_events_per_minute: 0,
             environment: "production".into(),
         }
     }

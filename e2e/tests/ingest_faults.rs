@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use e2e::eventually::eventually;
-use e2e::load::{PATIENCE, stored, tool_uses, until_committed, until_stored};
+use e2e::load::{PATIENCE, stored, tool_uses, tool_uses_at, until_committed, until_stored};
 use e2e::world::World;
 
 async fn assert_all_committed(world: &World) {
@@ -96,4 +96,18 @@ async fn limits_of_system_configuration_hold_without_a_restart() {
         (stored(&world).await + letters == sent as u64).then_some(())
     })
     .await;
+}
+
+/// The sender's time says nothing about when an event reached Kafka.
+#[tokio::test]
+async fn backdated_events_do_not_pass_the_limit_on_their_tool() {
+    let world = World::new("backdated").await.with_env("INGEST__TOOL_EVENTS_PER_MINUTE", "10");
+    world.run_ok("admin", &["migrate"]).await;
+    let backdated = chrono::Utc::now() - chrono::TimeDelta::seconds(61);
+    world.produce(&tool_uses_at(backdated, 0, 300)).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    let (stored, letters) = (stored(&world).await, world.read_topic(&world.dead_letter_topic()).await.len() as u64);
+    assert_eq!(stored + letters, 300);
+    // Ten at once, and one more for each six seconds that the run takes.
+    assert!((10..100).contains(&stored), "{stored} events of a tool that may send 10 a minute");
 }

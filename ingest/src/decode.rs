@@ -81,7 +81,7 @@ impl Decoder {
 
     /// Adds a message to the batch.
     pub fn take(&mut self, batch: &mut Batch, message: &impl Message<Headers = BorrowedHeaders>) {
-        self.throttle.message_taken();
+        self.throttle.message_read();
         match self.decode(message) {
             Ok(event) => {
                 let (partition, offset) = (message.partition(), message.offset());
@@ -102,7 +102,7 @@ impl Decoder {
         if event.time.millis() < self.sealed_until {
             self.check_sealed(&event)?;
         }
-        self.throttle.check(&event, self.now)?;
+        self.throttle.check(&event, arrived(message), self.now)?;
         Ok(event)
     }
 
@@ -123,7 +123,15 @@ impl Decoder {
     pub fn tidy(&mut self) {
         self.look_at_clock();
         metrics::active_users(self.presence.count(self.now));
-        self.throttle.forget_quiet_tools();
+        self.throttle.forget_the_quiet();
         self.tools.refresh();
+    }
+}
+
+/// When the broker took the message; none where the topic keeps the sender's time.
+fn arrived(message: &impl Message) -> Option<Timestamp> {
+    match message.timestamp() {
+        rdkafka::Timestamp::LogAppendTime(millis) => Some(Timestamp::from_millis(millis)),
+        rdkafka::Timestamp::CreateTime(_) | rdkafka::Timestamp::NotAvailable => None,
     }
 }

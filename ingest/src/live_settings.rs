@@ -5,7 +5,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bson::{Bson, Document, doc};
-use common::documents::system_configuration::{self, EVENTS_PER_SECOND, INGEST_LIMITS, TOOL_EVENTS_PER_MINUTE};
+use common::documents::system_configuration::{
+    self, EVENTS_PER_SECOND, INGEST_LIMITS, SOURCE_EVENTS_PER_MINUTE, TOOL_EVENTS_PER_MINUTE, USER_EVENTS_PER_MINUTE,
+};
 use common::telemetry::{Part, Readiness};
 use common::{mongo, settings};
 use futures::TryStreamExt;
@@ -26,6 +28,8 @@ pub fn from_settings(settings: &settings::Ingest) -> Rates {
     Rates {
         events_per_second: NonZeroU32::new(settings.max_events_per_second),
         tool_events_per_minute: NonZeroU32::new(settings.tool_events_per_minute),
+        source_events_per_minute: NonZeroU32::new(settings.source_events_per_minute),
+        user_events_per_minute: NonZeroU32::new(settings.user_events_per_minute),
     }
 }
 
@@ -49,13 +53,16 @@ pub async fn follow(database: Database, settings: settings::Ingest, rates: watch
             }
         };
         let mut wanted = *rates.borrow();
-        match find(&documents, EVENTS_PER_SECOND) {
-            Ok(found) => wanted.events_per_second = found.unwrap_or(configured.events_per_second),
-            Err(problem) => report(EVENTS_PER_SECOND, &problem),
-        }
-        match find(&documents, TOOL_EVENTS_PER_MINUTE) {
-            Ok(found) => wanted.tool_events_per_minute = found.unwrap_or(configured.tool_events_per_minute),
-            Err(problem) => report(TOOL_EVENTS_PER_MINUTE, &problem),
+        for (key, limit, configured) in [
+            (EVENTS_PER_SECOND, &mut wanted.events_per_second, configured.events_per_second),
+            (TOOL_EVENTS_PER_MINUTE, &mut wanted.tool_events_per_minute, configured.tool_events_per_minute),
+            (SOURCE_EVENTS_PER_MINUTE, &mut wanted.source_events_per_minute, configured.source_events_per_minute),
+            (USER_EVENTS_PER_MINUTE, &mut wanted.user_events_per_minute, configured.user_events_per_minute),
+        ] {
+            match find(&documents, key) {
+                Ok(found) => *limit = found.unwrap_or(configured),
+                Err(problem) => report(key, &problem),
+            }
         }
         let is_changed = rates.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
         if is_changed {

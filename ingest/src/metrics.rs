@@ -78,7 +78,7 @@ declare_metrics! {
         "devtoolkit_ingest_without_progress_seconds",
         "How long nothing was acknowledged although there are messages to be stored; 0 when there are none",
     );
-    THROTTLE_KEYS = gauge("devtoolkit_ingest_throttle_keys", "Tools whose rate is being remembered");
+    THROTTLE_KEYS = gauge("devtoolkit_ingest_throttle_keys", "Tools, sources and users whose rates are remembered, for the limits per minute");
     BAD_LIVE_SETTINGS = counter(
         "devtoolkit_ingest_bad_live_settings_total",
         "Looks at system_configuration that found a value which cannot be used",
@@ -194,9 +194,9 @@ pub fn active_users(users: usize) {
     ACTIVE_USERS.gauge(&[]).set(users as f64);
 }
 
-/// Tools whose rate is being remembered.
-pub fn throttled_tools(tools: usize) {
-    THROTTLE_KEYS.gauge(&[]).set(tools as f64);
+/// Tools, sources and users whose rates are remembered.
+pub fn throttled(keys: usize) {
+    THROTTLE_KEYS.gauge(&[]).set(keys as f64);
 }
 
 /// A live setting cannot be used.

@@ -102,6 +102,22 @@ fn settings() -> Vec<Setting> {
         )
         .inactive(),
         Setting::number(
+            "ingest_source_events_per_minute",
+            Limits,
+            1_000_000,
+            [1.0, 1e9],
+            "Events of one source that are stored per minute; more go to the dead letters",
+        )
+        .inactive(),
+        Setting::number(
+            "ingest_user_events_per_minute",
+            Limits,
+            10_000,
+            [1.0, 1e9],
+            "Events of one user that are stored per minute; more go to the dead letters",
+        )
+        .inactive(),
+        Setting::number(
             "max_upload_size_bytes",
             Limits,
             5_242_880,

@@ -10,8 +10,13 @@ pub const COLLECTION: &str = "system_configuration";
 pub const EVENTS_PER_SECOND: &str = "ingest_max_events_per_second";
 /// The key of how many events one tool may send in a minute.
 pub const TOOL_EVENTS_PER_MINUTE: &str = "ingest_tool_events_per_minute";
+/// The key of how many events one source may send in a minute.
+pub const SOURCE_EVENTS_PER_MINUTE: &str = "ingest_source_events_per_minute";
+/// The key of how many events one user may send in a minute.
+pub const USER_EVENTS_PER_MINUTE: &str = "ingest_user_events_per_minute";
 /// The keys of the limits that ingest looks for.
-pub const INGEST_LIMITS: [&str; 2] = [EVENTS_PER_SECOND, TOOL_EVENTS_PER_MINUTE];
+pub const INGEST_LIMITS: [&str; 4] =
+    [EVENTS_PER_SECOND, TOOL_EVENTS_PER_MINUTE, SOURCE_EVENTS_PER_MINUTE, USER_EVENTS_PER_MINUTE];
 
 enumeration! {
     /// What a setting is about.
