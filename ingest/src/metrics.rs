@@ -86,7 +86,7 @@ declare_metrics! {
     .by(LIVE_SETTING);
     ACTIVE_USERS = gauge(
         "devtoolkit_active_users",
-        "Users of this worker's partitions with an event in the last 5 minutes; the sum over the workers is exact",
+        "Users of this worker's partitions with an event in the last 5 minutes; the sum over the workers is exact. A worker counts 400000 users at most: at that value there are at least as many",
     );
     TOOL_USES = counter("devtoolkit_tool_uses_total", "Tool uses accepted").by(TOOL);
     TOOL_FAILURES = counter("devtoolkit_tool_failures_total", "Tool uses accepted that had failed").by(TOOL);
