@@ -279,9 +279,9 @@ async fn days_that_are_not_rolled_up() {
     told.resolved(&["SuspiciousLogins"]).await;
 
     serving.stop(STOP).await;
-    told.firing("ticket", &["AggregatorDown"]).await;
+    told.firing("ticket", &["AggregatorDown", "FailedLoginsUnseen"]).await;
     serving = aggregator.start("serve", &[]);
-    told.resolved(&["AggregatorDown"]).await;
+    told.resolved(&["AggregatorDown", "FailedLoginsUnseen"]).await;
     serving.stop(STOP).await;
 }
 

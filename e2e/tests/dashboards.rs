@@ -112,6 +112,26 @@ fn every_panel_says_what_it_shows_what_is_good_and_what_to_do() {
     }
 }
 
+/// Grafana gives a number without an answer the colour of the first threshold, which is green for most. And over a time
+/// range it shows the last answer that there was, however long ago.
+#[test]
+fn a_number_without_an_answer_is_not_green() {
+    for (file, dashboard) in dashboards() {
+        for panel in dashboard.panels_with_data().filter(|panel| panel.kind == "stat") {
+            let place = format!("{file}, {}", panel.title);
+            assert_eq!(panel.options["reduceOptions"]["calcs"], serde_json::json!(["last"]), "{place}");
+            for target in &panel.targets {
+                assert!(target.instant, "{place}: {} shows an answer of the past", target.ref_id);
+                for silent in [None, Some(f64::NAN)] {
+                    let color = panel.color(&target.ref_id, silent);
+                    let is_never = silent.is_some() && !panel.has_not_a_number();
+                    assert!(is_never || color != "green", "{place}: {} is green without an answer", target.ref_id);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_dashboard_begins_with_whether_all_is_well() {
     for (file, dashboard) in dashboards() {

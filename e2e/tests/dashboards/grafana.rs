@@ -78,6 +78,8 @@ pub struct Panel {
     #[serde(default)]
     pub field_config: Value,
     #[serde(default)]
+    pub options: Value,
+    #[serde(default)]
     pub targets: Vec<Target>,
 }
 
@@ -96,6 +98,9 @@ pub struct Target {
     pub ref_id: String,
     pub expr: String,
     pub legend_format: Option<String>,
+    /// It asks for the value now, and not for the time range shown.
+    #[serde(default)]
+    pub instant: bool,
 }
 
 /// What Grafana asks Prometheus for, its variables filled in.
@@ -169,6 +174,51 @@ impl Panel {
     /// What it shows: the title without what is good.
     pub fn subject(&self) -> &str {
         self.title.split(": ").next().unwrap()
+    }
+}
+
+impl Panel {
+    /// Whether an answer can be one that is no number: a share, a mean or a percentile of nothing, a daily number that is null.
+    pub fn has_not_a_number(&self) -> bool {
+        let of_nothing = ["histogram_quantile", " / ", "devtoolkit_daily_"];
+        self.targets.iter().any(|target| of_nothing.iter().any(|sign| target.expr.contains(sign)))
+    }
+
+    /// The colour that Grafana gives to a value of the query `ref_id`; `None` is a query without an answer.
+    pub fn color(&self, ref_id: &str, value: Option<f64>) -> String {
+        let defaults = &self.field_config["defaults"];
+        let special = match value {
+            None => Some("null"),
+            Some(value) if value.is_nan() => Some("nan"),
+            Some(_) => None,
+        };
+        let mapped = |mapping: &Value| match special {
+            Some(special) => {
+                let is_meant = mapping["type"] == "special"
+                    && mapping["options"]["match"]
+                        .as_str()
+                        .is_some_and(|matched| matched.split('+').any(|it| it == special));
+                mapping["options"]["result"]["color"].as_str().filter(|_| is_meant).map(str::to_owned)
+            }
+            None => {
+                let value = value.unwrap_or_default().to_string();
+                mapping["options"][value]["color"].as_str().filter(|_| mapping["type"] == "value").map(str::to_owned)
+            }
+        };
+        if let Some(color) = defaults["mappings"].as_array().into_iter().flatten().find_map(mapped) {
+            return color;
+        }
+        let overridden = self.field_config["overrides"].as_array().into_iter().flatten().find(|overriding| {
+            overriding["matcher"]["id"] == "byFrameRefID" && overriding["matcher"]["options"] == ref_id
+        });
+        let properties = overridden.and_then(|overriding| overriding["properties"].as_array());
+        let thresholds = properties.into_iter().flatten().find(|property| property["id"] == "thresholds");
+        let thresholds = thresholds.map_or(&defaults["thresholds"], |property| &property["value"]);
+        // Grafana takes the first step for what is no number.
+        let value = value.filter(|value| !value.is_nan()).unwrap_or(f64::NEG_INFINITY);
+        let steps = thresholds["steps"].as_array().unwrap();
+        let step = steps.iter().rev().find(|step| step["value"].as_f64().is_none_or(|least| value >= least)).unwrap();
+        step["color"].as_str().unwrap().to_owned()
     }
 }
 
