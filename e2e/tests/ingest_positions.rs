@@ -62,6 +62,34 @@ async fn events_that_kafka_removed_unread_are_counted_and_reported() {
     worker.stop(Duration::from_secs(10)).await;
 }
 
+/// Sends `count` events after `sent` ones; returns how many were sent in all.
+async fn all_are_stored(world: &World, sent: usize, count: usize) -> usize {
+    world.produce(&tool_uses(sent, count)).await;
+    until_stored(world, sent + count).await;
+    until_committed(world).await;
+    sent + count
+}
+
+/// Each rebalance pauses the partitions that a worker keeps. After it, librdkafka reads on where it believes the worker to be.
+#[tokio::test]
+async fn workers_that_join_and_leave_at_the_end_of_partitions_skip_no_event() {
+    let world = World::new("rebalanced").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut lasting = world.spawn("ingest", &["run"]);
+    let mut sent = 0;
+    for _ in 0..3 {
+        let mut joining = world.spawn("ingest", &["run"]);
+        eventually(PATIENCE, "partitions of the second worker", async || {
+            joining.metric("devtoolkit_ingest_assigned_partitions").await.filter(|count| *count == 2.0)
+        })
+        .await;
+        sent = all_are_stored(&world, sent, 100).await;
+        joining.stop(Duration::from_secs(10)).await;
+        sent = all_are_stored(&world, sent, 100).await;
+    }
+    lasting.stop(Duration::from_secs(10)).await;
+}
+
 #[tokio::test]
 async fn a_committed_offset_that_the_partition_does_not_have_leaves_nothing_unread() {
     let world = World::new("other-log").await;

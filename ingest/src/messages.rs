@@ -2,19 +2,22 @@
 //!
 //! Where rebalances are events, rust-rdkafka gives one message for each poll, and what a poll does beside (clock, locks, an
 //! event that is made and freed) took a sixth of ingest's CPU. Here the queues of the assigned partitions are forwarded to
-//! one queue, from which librdkafka fills an array. What the group, the statistics and the client have to say stays on the
-//! consumer's own queue, which must go on being polled.
+//! one queue, whose messages librdkafka hands to a callback. What the group, the statistics and the client have to say stays
+//! on the consumer's own queue, which must go on being polled.
+//!
+//! `rd_kafka_consume_batch_queue`, which fills an array, must not be used together with `enable.partition.eof`: it takes the
+//! report of a partition's end for a message, so the partition's next message is skipped after the next pause, which each
+//! rebalance is too (librdkafka 2.12.1, `rd_kafka_q_serve_rkmessages`).
 //!
 //! Invariant: a partition is forwarded before each of its assignments. librdkafka ends the forwarding when it stops fetching,
 //! and never begins it again by itself once an application has done so: a partition that is assigned again would be silent.
 #![allow(unsafe_code, reason = "rust-rdkafka has no safe way to take many messages; each block says why it is sound")]
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_void};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use rdkafka::bindings as librdkafka;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{IsError, KafkaError};
@@ -90,35 +93,43 @@ impl Messages {
         Ok(())
     }
 
-    /// Hands what is there, at most `most` and at most [`AT_ONCE`], to `each`, and returns how many these were; where nothing
-    /// is there, waits for the first.
+    /// Hands what is there, at most `most`, to `each`, and returns how many these were; where nothing is there, waits for the
+    /// first.
     ///
     /// # Errors
     /// librdkafka does not take the call.
-    pub fn take(&self, wait: Duration, most: usize, mut each: impl FnMut(Taken<'_>)) -> anyhow::Result<usize> {
-        let mut taken = [std::ptr::null_mut(); AT_ONCE];
-        let mut count = self.fill(&mut taken, Duration::ZERO, most.min(AT_ONCE))?;
-        if count == 0 {
-            count = self.fill(&mut taken, wait, 1)?;
-        }
-        for message in taken.into_iter().take(count) {
-            each(Message { message, queue: PhantomData }.or_else());
-        }
-        Ok(count)
-    }
-
-    /// Waits until there are as many as `most`, or the time is over.
-    fn fill(
-        &self,
-        into: &mut [*mut librdkafka::rd_kafka_message_t; AT_ONCE],
-        wait: Duration,
-        most: usize,
-    ) -> anyhow::Result<usize> {
+    pub fn take<Each: FnMut(Taken<'_>)>(&self, wait: Duration, most: usize, each: Each) -> anyhow::Result<usize> {
         let wait = i32::try_from(wait.as_millis())?;
-        // SAFETY: the queue is alive, and the array has room for `most`, which is at most its length.
-        let count =
-            unsafe { librdkafka::rd_kafka_consume_batch_queue(self.queue, wait, into.as_mut_ptr(), most.min(AT_ONCE)) };
-        usize::try_from(count).context("Kafka's client does not give its messages")
+        let mut taking = Taking { client: self.consumer.client().native_ptr(), each, count: 0, most };
+        let opaque = std::ptr::from_mut(&mut taking).cast();
+        // SAFETY: the queue is alive. librdkafka calls `take_one` in this thread, with this `opaque`, and only before it
+        // returns.
+        let served =
+            unsafe { librdkafka::rd_kafka_consume_callback_queue(self.queue, wait, Some(take_one::<Each>), opaque) };
+        anyhow::ensure!(served >= 0, "Kafka's client does not give its messages");
+        Ok(taking.count)
+    }
+}
+
+/// One call of [`Messages::take`].
+struct Taking<Each> {
+    client: *mut librdkafka::rd_kafka_t,
+    each: Each,
+    count: usize,
+    most: usize,
+}
+
+unsafe extern "C" fn take_one<Each: FnMut(Taken<'_>)>(
+    message: *mut librdkafka::rd_kafka_message_t,
+    opaque: *mut c_void,
+) {
+    // SAFETY: `opaque` is what `take` handed over, and nobody else uses it meanwhile.
+    let taking = unsafe { &mut *opaque.cast::<Taking<Each>>() };
+    (taking.each)(Message { message, queue: PhantomData }.or_else());
+    taking.count += 1;
+    if taking.count >= taking.most {
+        // SAFETY: the client is alive, and this is one of its callbacks. What is left stays in the queue.
+        unsafe { librdkafka::rd_kafka_yield(taking.client) };
     }
 }
 
@@ -129,7 +140,7 @@ impl Drop for Messages {
     }
 }
 
-/// One message, given back to librdkafka when it is dropped.
+/// One message, which librdkafka takes back after it was handed over.
 pub struct Message<'a> {
     message: *mut librdkafka::rd_kafka_message_t,
     queue: PhantomData<&'a Messages>,
@@ -148,7 +159,7 @@ impl<'a> Message<'a> {
     }
 
     fn read(&self) -> &librdkafka::rd_kafka_message_t {
-        // SAFETY: librdkafka filled the array with messages, and this one is not given back before it is dropped.
+        // SAFETY: the message is alive while `take` hands it over, and nobody can keep it longer.
         unsafe { &*self.message }
     }
 
@@ -209,12 +220,5 @@ impl rdkafka::Message for Message<'_> {
         let result = unsafe { librdkafka::rd_kafka_message_headers(self.message, &mut headers) };
         // SAFETY: the headers belong to the message; a reference to BorrowedHeaders is this pointer and nothing else.
         (!result.is_error()).then(|| unsafe { &*headers.cast::<BorrowedHeaders>() })
-    }
-}
-
-impl Drop for Message<'_> {
-    fn drop(&mut self) {
-        // SAFETY: it came from librdkafka, and is given back once.
-        unsafe { librdkafka::rd_kafka_message_destroy(self.message) };
     }
 }
