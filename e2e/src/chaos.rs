@@ -1,5 +1,6 @@
-//! Two real ingest workers, a real broker and a real three-member replica set under load, killed, stopped and continued at
-//! random; afterwards every event that was produced is looked for in the collection and in the dead letters.
+//! Two real ingest workers, a real broker and a real three-member replica set under load: killed, stopped and continued at
+//! random, and the workers cut off their servers and back. Afterwards the chaos looks for every event that was produced in
+//! the collection and in the dead letters, and for messages that no worker reads.
 #![allow(clippy::expect_used, reason = "a test program: what it expects is what it tests")]
 
 use std::collections::HashSet;
@@ -7,14 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use bson::{Document, doc};
 use futures::TryStreamExt;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::servers::{Kafka, KafkaOptions, ReplicaSet, ReplicaSetOptions};
+use crate::servers::{Cut, Kafka, KafkaOptions, Network, ReplicaSet, ReplicaSetOptions};
 use crate::topic::{self, Message};
 use crate::world::{Running, World};
 
@@ -28,6 +29,10 @@ const CHUNK: u64 = 5_000;
 const FAULT: Duration = Duration::from_secs(2);
 /// How long the workers may take for what is left when the faults are over.
 const CATCH_UP: Duration = Duration::from_secs(600);
+/// When no worker commits anything for this long after the faults, what is left is left unread.
+const STANDSTILL: Duration = Duration::from_secs(120);
+/// Longer than the group waits for a worker (`session.timeout.ms`): then its partitions are somebody else's when it goes on.
+const LONG: Duration = Duration::from_secs(12);
 
 /// How much chaos.
 #[derive(Debug, Clone, Copy)]
@@ -53,98 +58,218 @@ pub struct Findings {
     pub doubled: u64,
     /// Good events among the dead letters, and documents that nobody sent.
     pub wrong: u64,
+    /// Messages that no worker read after the faults, although both workers were running and both servers were there.
+    pub unread: u64,
 }
 
 /// What is done to a part of the system.
-const FAULTS: [&str; 6] =
-    ["worker killed", "worker stopped", "worker terminated", "mongod killed", "mongod stopped", "broker killed"];
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    WorkerKilled,
+    WorkerStopped,
+    WorkerTerminated,
+    WorkerCutOffKafka,
+    WorkerCutOffMongodb,
+    WorkerCutOffBoth,
+    MongodKilled,
+    MongodStopped,
+    BrokerKilled,
+}
+
+/// Each fault, its name, and how often it is drawn. A broker takes seconds to come back, so it is drawn less often.
+const FAULTS: [(Fault, &str, u32); 9] = [
+    (Fault::WorkerKilled, "worker killed", 6),
+    (Fault::WorkerStopped, "worker stopped", 3),
+    (Fault::WorkerTerminated, "worker terminated", 2),
+    (Fault::WorkerCutOffKafka, "worker cut off Kafka", 3),
+    (Fault::WorkerCutOffMongodb, "worker cut off MongoDB", 3),
+    (Fault::WorkerCutOffBoth, "worker cut off both", 2),
+    (Fault::MongodKilled, "mongod killed", 5),
+    (Fault::MongodStopped, "mongod stopped", 2),
+    (Fault::BrokerKilled, "broker killed", 1),
+];
+
+fn draw(random: &mut ChaCha8Rng) -> usize {
+    let mut left = random.random_range(0..FAULTS.iter().map(|(_, _, weight)| weight).sum());
+    let drawn = FAULTS.iter().position(|(_, _, weight)| {
+        left.checked_sub(*weight).is_none_or(|rest| {
+            left = rest;
+            false
+        })
+    });
+    drawn.unwrap_or_default()
+}
+
+/// The system, and what is done to it.
+struct Chaos {
+    mongodb: ReplicaSet,
+    kafka: Kafka,
+    to_mongodb: Network,
+    to_kafka: Network,
+    world: World,
+    workers: Vec<Running>,
+}
+
+impl Chaos {
+    async fn start() -> anyhow::Result<Self> {
+        let (to_mongodb, to_kafka) = (Network::default(), Network::default());
+        let set = ReplicaSetOptions { members: 3, network: Some(to_mongodb.clone()), ..ReplicaSetOptions::default() };
+        let broker = KafkaOptions { network: Some(to_kafka.clone()), ..KafkaOptions::default() };
+        let (mongodb, kafka) = tokio::try_join!(ReplicaSet::start(set), Kafka::start(broker))?;
+        let world = World::on("chaos", &mongodb.uri(), &kafka.brokers()).await;
+        let world = world.with_env("KAFKA__BROKERS", &kafka.proxied_brokers());
+        world.run_ok("admin", &["migrate"]).await;
+        let workers = (0..2).map(|_| world.spawn("ingest", &["run"])).collect();
+        Ok(Self { mongodb, kafka, to_mongodb, to_kafka, world, workers })
+    }
+
+    async fn cause(&mut self, fault: Fault, random: &mut ChaCha8Rng) -> anyhow::Result<()> {
+        let worker = random.random_range(0..2);
+        let member = random.random_range(0..3);
+        let pause = Duration::from_millis(random.random_range(100..3_000));
+        let is_long = random.random_range(0..8) == 0;
+        let cut = if random.random() { Cut::BlackHole } else { Cut::Reset };
+        // A worker may have ended a moment ago because a server was away: then there is nothing to kill, stop or cut off.
+        match fault {
+            Fault::WorkerKilled => {
+                let _ = self.workers[worker].process.kill();
+                self.restart(worker);
+            }
+            Fault::WorkerStopped => {
+                let _ = self.workers[worker].process.pause();
+                tokio::time::sleep(if is_long { LONG } else { pause }).await;
+                let _ = self.workers[worker].process.resume();
+            }
+            Fault::WorkerTerminated => {
+                let _ = self.workers[worker].process.stop(Duration::from_secs(30)).await;
+                self.restart(worker);
+            }
+            Fault::WorkerCutOffKafka | Fault::WorkerCutOffMongodb => {
+                let network = if fault == Fault::WorkerCutOffKafka { &self.to_kafka } else { &self.to_mongodb };
+                let pid = self.workers[worker].process.pid();
+                let _ = network.cut(pid, cut);
+                tokio::time::sleep(if is_long { LONG } else { pause }).await;
+                network.restore(pid);
+            }
+            Fault::WorkerCutOffBoth => {
+                let pid = self.workers[worker].process.pid();
+                // The writer stalls and the partitions are paused; then they are lost; then the writer goes on first.
+                let _ = self.to_mongodb.cut(pid, cut);
+                tokio::time::sleep(pause).await;
+                let _ = self.to_kafka.cut(pid, cut);
+                tokio::time::sleep(if is_long { LONG } else { pause }).await;
+                self.to_mongodb.restore(pid);
+                tokio::time::sleep(pause).await;
+                self.to_kafka.restore(pid);
+            }
+            Fault::MongodKilled => {
+                self.mongodb.member(member).kill()?;
+                tokio::time::sleep(pause).await;
+                self.mongodb.member(member).start().await?;
+            }
+            Fault::MongodStopped => {
+                self.mongodb.member(member).pause()?;
+                tokio::time::sleep(pause).await;
+                self.mongodb.member(member).resume()?;
+            }
+            Fault::BrokerKilled => {
+                self.kafka.kill()?;
+                self.kafka.restart().await?;
+            }
+        }
+        self.restart_ended()
+    }
+
+    fn restart(&mut self, worker: usize) {
+        self.workers[worker] = self.world.spawn("ingest", &["run"]);
+    }
+
+    /// A worker that was started while a server was away has said so and ended, as it should: it is started again.
+    fn restart_ended(&mut self) -> anyhow::Result<()> {
+        for worker in 0..self.workers.len() {
+            if self.workers[worker].process.exited()?.is_some() {
+                self.restart(worker);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until both workers have been started successfully: from then on they must go on by themselves.
+    async fn until_workers_run(&mut self) -> anyhow::Result<()> {
+        self.mongodb.wait_for_primary().await?;
+        let deadline = Instant::now() + STANDSTILL;
+        while !self.workers.iter().all(|worker| worker.stderr().contains("bound")) {
+            self.restart_ended()?;
+            ensure!(Instant::now() < deadline, "the workers do not start after the faults");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything is read and committed, without any restart. Returns the number of messages left unread.
+    async fn catch_up(&mut self) -> anyhow::Result<u64> {
+        let deadline = Instant::now() + CATCH_UP;
+        let mut last_progress = (u64::MAX, Instant::now());
+        loop {
+            for worker in &mut self.workers {
+                if let Some(status) = worker.process.exited()? {
+                    bail!("a worker ended with {status} after the faults\n{}", worker.stderr());
+                }
+            }
+            let progress = topic::progress(self.world.brokers(), &self.world.topic(), &self.world.group()).await;
+            if let Ok(partitions) = progress {
+                let left: i64 = partitions.iter().map(|(committed, end)| end - committed.unwrap_or(0)).sum();
+                let left = u64::try_from(left).context("the group committed more than there is")?;
+                if left < last_progress.0 {
+                    last_progress = (left, Instant::now());
+                }
+                if left == 0 || last_progress.1.elapsed() > STANDSTILL {
+                    return Ok(left);
+                }
+            }
+            ensure!(Instant::now() < deadline, "the workers have not caught up within {} s", CATCH_UP.as_secs());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
 
 /// Runs the chaos; `progress` is told of each fault.
 ///
 /// # Errors
 /// The servers or workers do not come back, or do not catch up.
 pub async fn run(options: Options, mut progress: impl FnMut(u32, &str, u64)) -> anyhow::Result<Findings> {
-    let set = ReplicaSetOptions { members: 3, ..ReplicaSetOptions::default() };
-    let (mut mongodb, mut kafka) = tokio::try_join!(ReplicaSet::start(set), Kafka::start(KafkaOptions::default()))?;
-    let world = World::on("chaos", &mongodb.uri(), &kafka.brokers()).await;
-    world.run_ok("admin", &["migrate"]).await;
-
+    let mut chaos = Chaos::start().await?;
     let produced = Arc::new(AtomicU64::new(0));
     let is_over = Arc::new(AtomicBool::new(false));
     let producer = tokio::spawn(produce(
-        world.brokers().to_owned(),
-        world.topic(),
+        chaos.world.brokers().to_owned(),
+        chaos.world.topic(),
         Arc::clone(&produced),
         Arc::clone(&is_over),
         options,
     ));
-    let mut workers: Vec<Running> = (0..2).map(|_| world.spawn("ingest", &["run"])).collect();
     let mut random = ChaCha8Rng::seed_from_u64(options.seed);
     let mut counts = [0; FAULTS.len()];
     for number in 1..=options.kills {
         tokio::time::sleep(Duration::from_millis(random.random_range(100..1_000))).await;
-        // A broker takes seconds to come back, so it is drawn less often.
-        let fault = match random.random_range(0..20) {
-            0..7 => 0,
-            7..10 => 1,
-            10..12 => 2,
-            12..17 => 3,
-            17..19 => 4,
-            _ => 5,
-        };
-        counts[fault] += 1;
-        progress(number, FAULTS[fault], produced.load(Ordering::Relaxed));
-        let worker = &mut workers[random.random_range(0..2)];
-        let member = random.random_range(0..3);
-        let pause = Duration::from_millis(random.random_range(100..3_000));
-        match fault {
-            // A worker may have ended a moment ago because a server was away: then there is nothing to kill.
-            0 => {
-                let _ = worker.process.kill();
-                *worker = world.spawn("ingest", &["run"]);
-            }
-            1 => {
-                let _ = worker.process.pause();
-                // Now and then for longer than the group waits: then its partitions are somebody else's when it goes on.
-                let is_long = random.random_range(0..8) == 0;
-                tokio::time::sleep(if is_long { Duration::from_secs(12) } else { pause }).await;
-                let _ = worker.process.resume();
-            }
-            2 => {
-                let _ = worker.process.stop(Duration::from_secs(30)).await;
-                *worker = world.spawn("ingest", &["run"]);
-            }
-            3 => {
-                mongodb.member(member).kill()?;
-                tokio::time::sleep(pause).await;
-                mongodb.member(member).start().await?;
-            }
-            4 => {
-                mongodb.member(member).pause()?;
-                tokio::time::sleep(pause).await;
-                mongodb.member(member).resume()?;
-            }
-            _ => {
-                kafka.kill()?;
-                kafka.restart().await?;
-            }
-        }
-        for worker in &mut workers {
-            // A worker that was started while a server was away has said so and ended, as it should: it is started again.
-            if worker.process.exited()?.is_some() {
-                *worker = world.spawn("ingest", &["run"]);
-            }
-        }
+        // A short run has one fault of each kind at least, if it has room.
+        let drawn = usize::try_from(number - 1)?;
+        let drawn = if drawn < FAULTS.len() { drawn } else { draw(&mut random) };
+        let (fault, name, _) = FAULTS[drawn];
+        counts[drawn] += 1;
+        progress(number, name, produced.load(Ordering::Relaxed));
+        chaos.cause(fault, &mut random).await?;
     }
-    mongodb.wait_for_primary().await?;
+    chaos.until_workers_run().await?;
     is_over.store(true, Ordering::Relaxed);
     producer.await??;
-    catch_up(&world, &mut workers).await?;
-    for worker in &mut workers {
+    let unread = chaos.catch_up().await?;
+    for worker in &mut chaos.workers {
         worker.stop(Duration::from_secs(30)).await;
     }
-    let mut findings = reconcile(&world, produced.load(Ordering::Relaxed)).await?;
-    findings.faults = FAULTS.into_iter().zip(counts).collect();
+    let mut findings = reconcile(&chaos.world, produced.load(Ordering::Relaxed)).await?;
+    findings.faults = FAULTS.into_iter().zip(counts).map(|((_, name, _), count)| (name, count)).collect();
+    findings.unread = unread;
     Ok(findings)
 }
 
@@ -189,23 +314,6 @@ async fn produce(
         produced.store(next, Ordering::Relaxed);
     }
     Ok(())
-}
-
-async fn catch_up(world: &World, workers: &mut [Running]) -> anyhow::Result<()> {
-    let deadline = Instant::now() + CATCH_UP;
-    loop {
-        let progress = topic::progress(world.brokers(), &world.topic(), &world.group()).await;
-        if progress.is_ok_and(|partitions| partitions.iter().all(|(committed, end)| committed.unwrap_or(0) == *end)) {
-            return Ok(());
-        }
-        for worker in workers.iter_mut() {
-            if worker.process.exited()?.is_some() {
-                *worker = world.spawn("ingest", &["run"]);
-            }
-        }
-        ensure!(Instant::now() < deadline, "the workers have not caught up within {} s", CATCH_UP.as_secs());
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }
 
 async fn reconcile(world: &World, produced: u64) -> anyhow::Result<Findings> {

@@ -4,7 +4,7 @@
 use e2e::chaos::{self, Options};
 
 #[tokio::test]
-async fn nothing_is_lost_or_doubled_when_everything_is_killed_at_random() {
+async fn nothing_is_lost_doubled_or_left_unread_when_everything_is_killed_and_cut_off_at_random() {
     let seed = rand::random();
     println!("seed {seed}");
     let findings = chaos::run(Options { kills: 20, seed, events: 10_000 }, |number, fault, produced| {
@@ -13,5 +13,7 @@ async fn nothing_is_lost_or_doubled_when_everything_is_killed_at_random() {
     .await
     .unwrap();
     assert!(findings.produced >= 10_000, "{findings:?}");
-    assert_eq!((findings.lost, findings.doubled, findings.wrong), (0, 0, 0), "seed {seed}: {findings:?}");
+    let bad = (findings.lost, findings.doubled, findings.wrong, findings.unread);
+    assert_eq!(bad, (0, 0, 0, 0), "seed {seed}: {findings:?}");
+    assert!(findings.faults.iter().all(|(_, count)| *count > 0), "a kind of fault was not drawn: {findings:?}");
 }

@@ -10,7 +10,8 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::home::Home;
-use super::ports::{ensure_free, lasting_ports};
+use super::network::Network;
+use super::ports::{ensure_free, free_port, lasting_ports};
 use super::process::{self, Ownership, Process, describe, log_tail};
 use super::{installed, readiness, repository};
 
@@ -32,6 +33,15 @@ pub struct KafkaOptions {
     pub scram_users: Vec<(String, String)>,
     /// Further listeners: name, security protocol and port ([`super::free_port`]).
     pub extra_listeners: Vec<(String, String, u16)>,
+    /// Adds a listener behind a proxy of this network: [`Kafka::proxied_brokers`].
+    pub network: Option<Network>,
+}
+
+/// The listener behind a proxy.
+#[derive(Debug, Clone, Copy)]
+struct Proxied {
+    port: u16,
+    proxy: u16,
 }
 
 impl Default for KafkaOptions {
@@ -42,6 +52,7 @@ impl Default for KafkaOptions {
             extra_properties: Vec::new(),
             scram_users: Vec::new(),
             extra_listeners: Vec::new(),
+            network: None,
         }
     }
 }
@@ -51,6 +62,7 @@ impl Default for KafkaOptions {
 pub struct Kafka {
     port: u16,
     controller_port: u16,
+    proxied: Option<Proxied>,
     ownership: Ownership,
     options: KafkaOptions,
     process: Option<Process>,
@@ -72,7 +84,14 @@ impl Kafka {
     /// As [`Kafka::start`]; the directory is then kept for its logs.
     pub async fn start_in(home: Home, ownership: Ownership, options: KafkaOptions) -> anyhow::Result<Self> {
         let [port, controller_port] = lasting_ports(home.path())?;
-        let mut kafka = Self { port, controller_port, ownership, options, process: None, home };
+        let proxied = match &options.network {
+            Some(network) => {
+                let port = free_port()?;
+                Some(Proxied { port, proxy: network.proxy(port).await? })
+            }
+            None => None,
+        };
+        let mut kafka = Self { port, controller_port, proxied, ownership, options, process: None, home };
         match kafka.restart().await {
             Ok(()) => Ok(kafka),
             Err(error) => {
@@ -145,6 +164,11 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// `host:port` of the listener behind the proxy; of the plain one without a network.
+    pub fn proxied_brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.proxied.map_or(self.port, |proxied| proxied.proxy))
+    }
+
     /// Its log.
     pub fn log(&self) -> PathBuf {
         self.home.path().join("log")
@@ -198,6 +222,11 @@ impl Kafka {
             write!(listeners, ",{name}://127.0.0.1:{port}")?;
             write!(advertised, ",{name}://127.0.0.1:{port}")?;
             write!(protocols, ",{name}:{protocol}")?;
+        }
+        if let Some(Proxied { port, proxy }) = self.proxied {
+            write!(listeners, ",PROXIED://127.0.0.1:{port}")?;
+            write!(advertised, ",PROXIED://127.0.0.1:{proxy}")?;
+            protocols.push_str(",PROXIED:PLAINTEXT");
         }
         let own = [
             ("process.roles", "broker,controller".to_owned()),

@@ -8,6 +8,7 @@ mod kafka;
 mod mongod;
 pub mod mongodb_exporter;
 pub mod monitoring;
+mod network;
 mod ports;
 pub mod process;
 pub mod prometheus;
@@ -17,6 +18,7 @@ pub use home::Home;
 pub use http_server::HttpServer;
 pub use kafka::{Kafka, KafkaOptions};
 pub use mongod::{Mongod, ReplicaSet, ReplicaSetOptions};
+pub use network::{Cut, Network};
 pub use ports::free_port;
 pub use process::{Ownership, Process};
 

@@ -10,6 +10,7 @@ use mongodb::Client;
 use mongodb::options::ClientOptions;
 
 use super::home::Home;
+use super::network::Network;
 use super::ports::{ensure_free, lasting_ports};
 use super::process::{self, Ownership, Process};
 use super::{installed, readiness};
@@ -36,6 +37,8 @@ pub struct ReplicaSetOptions {
     pub extra_args: Vec<String>,
     /// Further options of the connection string (`tls=true&tlsCAFile=…`), for `uri()` and for the readiness check.
     pub uri_options: String,
+    /// Puts a proxy before each member. Its address is then the member's, for the other members as well.
+    pub network: Option<Network>,
 }
 
 impl Default for ReplicaSetOptions {
@@ -49,6 +52,7 @@ impl Default for ReplicaSetOptions {
             monitored: false,
             extra_args: Vec::new(),
             uri_options: String::new(),
+            network: None,
         }
     }
 }
@@ -88,7 +92,7 @@ impl ReplicaSet {
     async fn start_members(&mut self, ownership: Ownership) -> anyhow::Result<()> {
         for index in 0..self.options.members {
             let home = self.home.path().join(format!("mongod-{index}"));
-            self.members.push(Mongod::new(home, ownership, &self.options)?);
+            self.members.push(Mongod::new(home, ownership, &self.options).await?);
         }
         try_join_all(self.members.iter_mut().map(Mongod::start)).await?;
         self.initiate_once().await?;
@@ -108,7 +112,7 @@ impl ReplicaSet {
             .enumerate()
             .map(|(index, member)| {
                 let priority = self.options.priorities.get(index).copied().unwrap_or(1.0);
-                Ok(doc! { "_id": i32::try_from(index)?, "host": member.address(), "priority": priority })
+                Ok(doc! { "_id": i32::try_from(index)?, "host": member.public_address(), "priority": priority })
             })
             .collect::<anyhow::Result<_>>()?;
         let election_timeout = i64::try_from(self.options.election_timeout.as_millis())?;
@@ -129,7 +133,7 @@ impl ReplicaSet {
 
     /// The connection string.
     pub fn uri(&self) -> String {
-        let hosts: Vec<String> = self.members.iter().map(Mongod::address).collect();
+        let hosts: Vec<String> = self.members.iter().map(Mongod::public_address).collect();
         let mut uri = format!("mongodb://{}/?replicaSet={SET_NAME}", hosts.join(","));
         if !self.options.uri_options.is_empty() {
             uri.push('&');
@@ -178,16 +182,22 @@ impl ReplicaSet {
 pub struct Mongod {
     home: PathBuf,
     port: u16,
+    /// The proxy's, if there is one.
+    public_port: u16,
     ownership: Ownership,
     options: ReplicaSetOptions,
     process: Option<Process>,
 }
 
 impl Mongod {
-    fn new(home: PathBuf, ownership: Ownership, options: &ReplicaSetOptions) -> anyhow::Result<Self> {
+    async fn new(home: PathBuf, ownership: Ownership, options: &ReplicaSetOptions) -> anyhow::Result<Self> {
         std::fs::create_dir_all(home.join("data")).with_context(|| format!("cannot create {}", home.display()))?;
         let [port] = lasting_ports(&home)?;
-        Ok(Self { home, port, ownership, options: options.clone(), process: None })
+        let public_port = match &options.network {
+            Some(network) => network.proxy(port).await?,
+            None => port,
+        };
+        Ok(Self { home, port, public_port, ownership, options: options.clone(), process: None })
     }
 
     /// Starts it again after [`Mongod::kill`] or [`Mongod::stop`], and waits until it answers; it may not be primary yet.
@@ -260,6 +270,11 @@ impl Mongod {
     /// `host:port`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `host:port` that clients and the other members use.
+    fn public_address(&self) -> String {
+        format!("127.0.0.1:{}", self.public_port)
     }
 
     /// Its log.
