@@ -6,6 +6,7 @@
 //! what the database is slow at (with [`profiler`]), and what fills its disk.
 //!
 //! [`report`] and [`text`] are how they show what they did or found, [`since`] how they are told a time.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod dead_letters;
 pub mod migrate;

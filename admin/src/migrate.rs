@@ -8,8 +8,10 @@ use bson::oid::ObjectId;
 use clap::Args;
 use common::documents::migration::{self, AppliedChange, Migration};
 use common::mongo;
+use common::print_line;
 use common::schema::{self, diff::Difference, diff::diff, server};
 use common::settings::Settings;
+use common::terminal::{self, printable};
 use mongodb::Database;
 use mongodb::options::WriteConcern;
 use serde::Serialize;
@@ -220,33 +222,35 @@ async fn record(database: &Database, changes: &[AppliedChange], error: Option<St
 
 fn print(report: &Report, json: bool, is_complete: bool) -> anyhow::Result<()> {
     if json {
-        return report::print_json(report);
+        return terminal::print_json(report);
     }
     let Report { collections, indexes, validators, topics, .. } = report;
     if report.changes.is_empty() {
-        println!(
+        print_line!(
             "nothing to change: {collections} collections, {indexes} indexes, {validators} validators, {topics} topics \
              are as they should be"
         );
     } else {
-        let rows =
-            report.changes.iter().map(|change| [&change.what, &change.change, &change.detail].map(String::clone));
-        println!("{}", report::table(["what", "change", "detail"], rows).trim_fmt());
+        let rows = report
+            .changes
+            .iter()
+            .map(|change| [&change.what, &change.change, &change.detail].map(|text| printable(text)));
+        print_line!("{}", report::table(["what", "change", "detail"], rows).trim_fmt());
         let count = match report.changes.len() {
             1 => "1 change".to_owned(),
             count => format!("{count} changes"),
         };
         match (report.dry_run, is_complete) {
-            (true, _) => println!("{count} would be made; dry run: nothing was changed"),
-            (false, true) => println!(
+            (true, _) => print_line!("{count} would be made; dry run: nothing was changed"),
+            (false, true) => print_line!(
                 "{count} made: {collections} collections, {indexes} indexes, {validators} validators, {topics} \
                  topics are now as they should be"
             ),
-            (false, false) => println!("{count} made, then it stopped"),
+            (false, false) => print_line!("{count} made, then it stopped"),
         }
     }
     for note in &report.notes {
-        println!("note: {note}");
+        print_line!("note: {}", printable(note));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How results are shown: tables for people, JSON for machines, both on stdout.
+//! How tables look.
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Row, Table, TableStyle};
 
@@ -22,13 +22,4 @@ pub fn align_right(table: &mut Table, columns: impl IntoIterator<Item = usize>) 
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-}
-
-/// One JSON document.
-///
-/// # Errors
-/// The value has no form in JSON.
-pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
 }

@@ -20,7 +20,9 @@ use common::day::Day;
 use common::demo;
 use common::documents::{session, suggestion, system_configuration, tool, tool_category, user};
 use common::mongo;
+use common::print_line;
 use common::settings::Settings;
+use common::terminal;
 use indicatif::{ProgressBar, ProgressStyle};
 use mongodb::Database;
 use serde::Serialize;
@@ -85,7 +87,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     seeded.push(store(&database, system_configuration::COLLECTION, &[], configuration::all(as_of)).await?);
 
     if options.json {
-        return report::print_json(&seeded);
+        return terminal::print_json(&seeded);
     }
     let rows = seeded.iter().map(|Seeded { collection, documents, written }| {
         let [documents, added, changed, unchanged] =
@@ -94,8 +96,8 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     });
     let mut table = report::table(["collection", "documents", "added", "changed", "unchanged"], rows);
     report::align_right(&mut table, 1..5);
-    println!("{}", table.trim_fmt());
-    println!("the demo DevToolkit of {as_of} is in database {}", database.name());
+    print_line!("{}", table.trim_fmt());
+    print_line!("the demo DevToolkit of {as_of} is in database {}", database.name());
     Ok(())
 }
 

@@ -12,7 +12,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use comfy_table::{Cell, Color};
 use common::mongo::{self, Member};
+use common::print_line;
 use common::settings::Settings;
+use common::terminal::{self, printable};
 use futures::TryStreamExt;
 use futures::future::join_all;
 use indicatif::HumanCount;
@@ -134,7 +136,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let shapes = queries.len();
     queries.truncate(options.limit);
     let report = Report { since, members: lines, operations, shapes, queries, notes };
-    if options.json { report::print_json(&report) } else { print(&report) }
+    if options.json { terminal::print_json(&report) } else { print(&report) }
 }
 
 struct Profile {
@@ -245,10 +247,10 @@ fn print(report: &Report) -> anyhow::Result<()> {
     if !queries.is_empty() {
         let rows = queries.iter().map(|query| {
             let reads_all = query.plan.contains("COLLSCAN");
-            let plan = Cell::new(&query.plan);
+            let plan = Cell::new(printable(&query.plan));
             [
-                Cell::new(&query.collection),
-                Cell::new(&query.operation),
+                Cell::new(printable(&query.collection)),
+                Cell::new(printable(&query.operation)),
                 if reads_all { plan.fg(Color::Red) } else { plan },
                 Cell::new(query.count),
                 Cell::new(query.median_ms),
@@ -256,7 +258,7 @@ fn print(report: &Report) -> anyhow::Result<()> {
                 Cell::new(count(query.docs_examined)),
                 Cell::new(count(query.returned)),
                 Cell::new(query.examined_per_returned.map(|ratio| format!("{ratio:.1}")).unwrap_or_default()),
-                Cell::new(&query.shape),
+                Cell::new(printable(&query.shape)),
             ]
         });
         let header = [
@@ -273,21 +275,21 @@ fn print(report: &Report) -> anyhow::Result<()> {
         ];
         let mut table = report::table(header, rows);
         report::align_right(&mut table, 3..=8);
-        println!("{}\n", table.trim_fmt());
+        print_line!("{}\n", table.trim_fmt());
     }
-    println!("slow operations since {}: {operations}, of {shapes} shapes", instant_text(*since));
+    print_line!("slow operations since {}: {operations}, of {shapes} shapes", instant_text(*since));
     if *shapes > queries.len() {
-        println!("the {} that took most time are shown; --limit {shapes} shows all", queries.len());
+        print_line!("the {} that took most time are shown; --limit {shapes} shows all", queries.len());
     }
     for MemberLine { member, profiler, oldest } in members {
         let oldest = match oldest {
             Some(oldest) => format!("the oldest of {}", instant_text(*oldest)),
             None => "none yet".to_owned(),
         };
-        println!("profiler of {member}: {profiler}; {oldest}");
+        print_line!("profiler of {member}: {profiler}; {oldest}");
     }
     for note in notes {
-        println!("note: {note}");
+        print_line!("note: {}", printable(note));
     }
     Ok(())
 }

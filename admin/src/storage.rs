@@ -10,7 +10,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use common::day::Day;
 use common::mongo::{self, Member};
+use common::print_line;
 use common::settings::Settings;
+use common::terminal::{self, printable};
 use futures::TryStreamExt;
 use futures::future::{join_all, try_join_all};
 use indicatif::{HumanBytes, HumanCount};
@@ -104,7 +106,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
         }
     }
     let report = Report { collections, growth_bytes_per_day, disks, notes };
-    if options.json { report::print_json(&report) } else { print(&report, now) }
+    if options.json { terminal::print_json(&report) } else { print(&report, now) }
 }
 
 /// MongoDB's own, such as the profile, which not everybody may look into and which are small.
@@ -205,7 +207,7 @@ fn print(report: &Report, now: DateTime<Utc>) -> anyhow::Result<()> {
     let count = |number: i64| HumanCount(number.unsigned_abs()).to_string();
     let rows = report.collections.iter().map(|size| {
         [
-            size.collection.clone(),
+            printable(&size.collection),
             count(size.documents),
             bytes(size.average_document_bytes),
             bytes(size.data_bytes),
@@ -220,22 +222,22 @@ fn print(report: &Report, now: DateTime<Utc>) -> anyhow::Result<()> {
         ["collection", "documents", "average", "data", "on disk", "indexes", "new a day", "expiring", "growth a day"];
     let mut table = report::table(header, rows);
     report::align_right(&mut table, 1..=8);
-    println!("{}\n", table.trim_fmt());
+    print_line!("{}\n", table.trim_fmt());
     let all: i64 = report.collections.iter().map(Size::all_bytes).sum();
     if let Some(largest) = report.collections.first().filter(|_| all > 0) {
         let share = largest.all_bytes() as f64 / all as f64 * 100.0;
-        let (name, growth) = (&largest.collection, bytes(report.growth_bytes_per_day));
-        println!("all collections: {} on disk, {growth} more a day; {name} takes {share:.0} % of it", bytes(all));
+        let (name, growth) = (printable(&largest.collection), bytes(report.growth_bytes_per_day));
+        print_line!("all collections: {} on disk, {growth} more a day; {name} takes {share:.0} % of it", bytes(all));
     }
     for Disk { member, used_bytes, total_bytes, full_in_days } in &report.disks {
         let full = match full_in_days {
             Some(days) => format!("at this growth full in {} days{}", count(*days), date(now, *days)),
             None => "the database does not grow".to_owned(),
         };
-        println!("disk of {member}: {} of {} used; {full}", bytes(*used_bytes), bytes(*total_bytes));
+        print_line!("disk of {member}: {} of {} used; {full}", bytes(*used_bytes), bytes(*total_bytes));
     }
     for note in &report.notes {
-        println!("note: {note}");
+        print_line!("note: {}", printable(note));
     }
     Ok(())
 }

@@ -7,13 +7,15 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use common::documents::activity_log::{self, Action};
 use common::mongo;
+use common::print_line;
 use common::settings::{Security, Settings};
 use common::suspicious::{self, AccountId, Suspicion};
+use common::terminal::{self, printable};
 use futures::TryStreamExt;
 use mongodb::Database;
 use serde::{Deserialize, Serialize};
 
-use crate::text::{instant_text, printable};
+use crate::text::instant_text;
 use crate::{report, since};
 
 /// A long period on a large collection may take this long; then MongoDB gives up.
@@ -109,7 +111,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
         sign_ins,
     };
     if options.json {
-        return report::print_json(&report);
+        return terminal::print_json(&report);
     }
     print(&report, &settings.security);
     Ok(())
@@ -203,7 +205,7 @@ fn print(report: &Report, thresholds: &Security) {
     let Report { failed_logins, suspicious_accounts, suspicious_addresses, accounts, addresses, sign_ins, .. } = report;
     let since = instant_text(report.since);
     if accounts.is_empty() && addresses.is_empty() {
-        println!(
+        print_line!(
             "failed logins since {since}: {failed_logins}; no account has {account_failures} or more, no address has \
              {address_failures} or more or tried {address_accounts} accounts or more"
         );
@@ -216,7 +218,7 @@ fn print(report: &Report, thresholds: &Security) {
         });
         let mut table = report::table(["account", "failures", "addresses", "first", "last"], rows);
         report::align_right(&mut table, 1..=2);
-        println!("{}\n", table.trim_fmt());
+        print_line!("{}\n", table.trim_fmt());
     }
     if !addresses.is_empty() {
         let rows = addresses.iter().map(|line| {
@@ -225,7 +227,7 @@ fn print(report: &Report, thresholds: &Security) {
         });
         let mut table = report::table(["address", "failures", "accounts tried", "first", "last"], rows);
         report::align_right(&mut table, 1..=2);
-        println!("{}\n", table.trim_fmt());
+        print_line!("{}\n", table.trim_fmt());
     }
     if !sign_ins.is_empty() {
         let rows = sign_ins.iter().map(|line| {
@@ -234,16 +236,16 @@ fn print(report: &Report, thresholds: &Security) {
         });
         let mut table = report::table(["signed in", "address", "times", "first", "last"], rows);
         report::align_right(&mut table, [2]);
-        println!("{}\n", table.trim_fmt());
+        print_line!("{}\n", table.trim_fmt());
     }
-    println!(
+    print_line!(
         "failed logins since {since}: {failed_logins}; suspicious accounts: {suspicious_accounts}, addresses: \
          {suspicious_addresses}"
     );
     if *suspicious_accounts > accounts.len() as i64 || *suspicious_addresses > addresses.len() as i64 {
-        println!("only those with most failures are listed");
+        print_line!("only those with most failures are listed");
     }
-    println!(
+    print_line!(
         "\nwhat to do: a sign-in above that is not the owner's means that the account was broken into: end its sessions \
          and have its password changed.\nAn address that tries many accounts is best blocked in front of the application; \
          an account that is tried from many addresses, locked for a while.\nAn address that many users share (an office) \

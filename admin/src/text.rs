@@ -1,18 +1,6 @@
-//! Texts as the operator's terminal shows them: nothing in what strangers wrote reaches it as a command.
+//! Short forms of texts and times.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-
-/// Control characters, and those that turn the direction of writing, are shown by number.
-pub fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '"' | '\'' | '\\' => printable.push(letter),
-            letter => printable.extend(letter.escape_debug()),
-        }
-    }
-    printable
-}
 
 /// At most `most` characters.
 pub fn shortened(text: &str, most: usize) -> String {
@@ -30,11 +18,6 @@ pub fn instant_text(instant: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_reaches_the_terminal_as_a_command() {
-        assert_eq!(printable("a\u{1b}[2J\tü \"b\" \\ \u{202e}x\u{9b}"), r#"a\u{1b}[2J\tü "b" \ \u{202e}x\u{9b}"#);
-    }
 
     #[test]
     fn long_texts_are_cut_between_characters() {

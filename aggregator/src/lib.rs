@@ -11,6 +11,7 @@
 //!
 //! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`observe`] shows how they stand, and bursts of
 //! failed logins, as [`metrics`]; [`status`] and [`show`] are for people.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod counters;
 pub mod daily;

@@ -1,4 +1,5 @@
 //! `aggregator`: rolls days up, keeps them rolled up, and shows them.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use common::documents::system_analytics::Engine;
 use common::program::{self, Common, WrongUsage};
 use common::settings::Settings;
 use common::telemetry::{Part, Readiness};
-use common::{mongo, shutdown, telemetry};
+use common::{error_line, mongo, print_line, shutdown, telemetry, terminal};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use aggregator::lease::{self, Held};
@@ -146,7 +147,7 @@ async fn run(settings: &Settings, options: &Run) -> anyhow::Result<()> {
 async fn run_days(rollup: &Rollup, lease: &Held, days: &[Day]) -> anyhow::Result<()> {
     counters::reset(&rollup.database, lease, Day::today()).await?;
     if let [day] = *days {
-        println!("{}", summary(&rollup.day(lease, day).await?));
+        print_line!("{}", summary(&rollup.day(lease, day).await?));
         return Ok(());
     }
     let progress = progress_bar(days.len());
@@ -154,11 +155,11 @@ async fn run_days(rollup: &Rollup, lease: &Held, days: &[Day]) -> anyhow::Result
     for day in days.iter().copied() {
         progress.set_message(day.to_string());
         match rollup.day(lease, day).await {
-            Ok(rolled) => progress.suspend(|| println!("{}", summary(&rolled))),
+            Ok(rolled) => progress.suspend(|| print_line!("{}", summary(&rolled))),
             // Without its server every other day would fail too.
             Err(error) if retry::is_passing(&error) || lease::is_taken_over(&error) => return Err(error),
             Err(error) => {
-                progress.suspend(|| eprintln!("error: {}", mongo::in_words(&error)));
+                progress.suspend(|| error_line!("error: {}", mongo::in_words(&error)));
                 failed += 1;
             }
         }
@@ -192,12 +193,12 @@ async fn status(settings: &Settings, last: usize) -> anyhow::Result<()> {
     let first_event = lookup::first_day_with_events(&database).await?;
     let lines = status::lines(lookup::day_states(&database).await?, first_event, Day::today());
     if lines.is_empty() {
-        println!("There are no events of a finished day yet, so there is no day to roll up.");
+        print_line!("There are no events of a finished day yet, so there is no day to roll up.");
         return Ok(());
     }
-    println!("{}", status::table(&lines[..lines.len().min(last)], Utc::now()));
+    print_line!("{}", status::table(&lines[..lines.len().min(last)], Utc::now()));
     if lines.len() > last {
-        println!("{} earlier days are not listed; see them with --last {}", lines.len() - last, lines.len());
+        print_line!("{} earlier days are not listed; see them with --last {}", lines.len() - last, lines.len());
     }
     Ok(())
 }
@@ -209,12 +210,12 @@ async fn show(settings: &Settings, day: Day, json: bool) -> anyhow::Result<()> {
     };
     if json {
         let document = bson::serialize_to_bson(&document)?.into_relaxed_extjson();
-        println!("{}", serde_json::to_string_pretty(&document)?);
+        terminal::print_json(&document)?;
     } else {
         let yesterday = lookup::daily_document(&database, day.previous()).await?;
-        println!("{}", show::page(&document, yesterday.as_ref()));
+        print_line!("{}", show::page(&document, yesterday.as_ref()));
         let history = lookup::daily_documents(&database, day.minus(show::HISTORY_DAYS - 1), day).await?;
-        println!("\n{}", show::history(&history, day));
+        print_line!("\n{}", show::history(&history, day));
     }
     Ok(())
 }
@@ -226,14 +227,14 @@ async fn verify(settings: &Settings, days: &Days, json: bool) -> anyhow::Result<
     for day in days {
         let day = retry::passing_faults(|| verify::day(&rollup, day)).await?;
         if !json {
-            println!("{}", verify::summary(&day));
+            print_line!("{}", verify::summary(&day));
         }
         verified.push(day);
     }
     if json {
-        println!("{}", serde_json::to_string_pretty(&verified)?);
+        terminal::print_json(&verified)?;
     } else if let Some(table) = verify::table(&verified) {
-        println!("{table}");
+        print_line!("{table}");
     }
     let wrong = verified.iter().filter(|day| !day.is_right()).count();
     if wrong > 0 {

@@ -3,6 +3,7 @@
 use comfy_table::{Attribute, Cell, Color, Table};
 use common::day::Day;
 use common::documents::system_analytics::{Metrics, MostUsedTool, Rollup, SystemAnalytics};
+use common::terminal::printable;
 use indicatif::HumanCount;
 
 use crate::daily::UNKNOWN_TOOL;
@@ -168,7 +169,7 @@ fn most_used_tools(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -
 
 /// A tool without a name is told from others like it by its id.
 fn label(tool: &MostUsedTool) -> String {
-    if tool.tool_name == UNKNOWN_TOOL { format!("{UNKNOWN_TOOL} {}", tool.tool_id) } else { tool.tool_name.clone() }
+    if tool.tool_name == UNKNOWN_TOOL { format!("{UNKNOWN_TOOL} {}", tool.tool_id) } else { printable(&tool.tool_name) }
 }
 
 fn origin(rollup: &Rollup) -> String {

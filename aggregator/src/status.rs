@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use comfy_table::{Cell, Color, Table};
 use common::day::Day;
 use common::documents::rollup_day::{RollupDay, State};
+use common::terminal::printable;
 use indicatif::{HumanCount, HumanDuration};
 
 use crate::table;
@@ -79,7 +80,7 @@ fn remark(line: &Line, now: DateTime<Utc>) -> String {
     let Some(known) = &line.known else { return String::new() };
     let mut remarks = Vec::new();
     if let Some(error) = &known.last_error {
-        remarks.push(format!("failed {} times: {error}", known.attempts));
+        remarks.push(format!("failed {} times: {}", known.attempts, printable(error)));
     }
     if let Some(since) = known.dirty_since {
         remarks.push(format!("late events for {}", human(now - since.to_chrono())));

@@ -4,6 +4,7 @@ use bson::{Bson, Document};
 use comfy_table::{Cell, Table};
 use common::day::Day;
 use common::documents::system_analytics::{Engine, SystemAnalytics};
+use common::terminal::printable;
 use serde::Serialize;
 
 use crate::rollup::Rollup;
@@ -74,9 +75,10 @@ pub fn table(verified: &[Verified]) -> Option<Table> {
             table.add_row(none);
         }
         for Difference { field, scan, pushdown, stored } in &day.differences {
-            let values = [scan, pushdown, stored]
-                .map(|value| Cell::new(value.as_ref().map_or_else(|| ABSENT.to_owned(), serde_json::Value::to_string)));
-            table.add_row([Cell::new(day.day), Cell::new(field)].into_iter().chain(values));
+            let values = [scan, pushdown, stored].map(|value| {
+                Cell::new(value.as_ref().map_or_else(|| ABSENT.to_owned(), |value| printable(&value.to_string())))
+            });
+            table.add_row([Cell::new(day.day), Cell::new(printable(field))].into_iter().chain(values));
         }
     }
     (table.row_count() > 0).then_some(table)

@@ -2,9 +2,9 @@
 //!
 //! [`event`] is the wire form of the three events and how an event becomes a document; [`documents`] holds the typed
 //! document of each collection and [`schema`] their indexes and validators. [`settings`], [`program`], [`telemetry`],
-//! [`metrics`] and [`shutdown`] are what a program needs to start, to be watched and to end; [`kafka`] and [`mongo`]
-//! connect it.
-//! [`suspicious`] is what counts as an attack on logins.
+//! [`terminal`], [`metrics`] and [`shutdown`] are what a program needs to start, to print, to be watched and to end;
+//! [`kafka`] and [`mongo`] connect it. [`suspicious`] is what counts as an attack on logins.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod day;
 pub mod demo;
@@ -19,3 +19,4 @@ pub mod settings;
 pub mod shutdown;
 pub mod suspicious;
 pub mod telemetry;
+pub mod terminal;

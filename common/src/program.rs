@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use tokio::runtime::Builder;
 
 use crate::settings::{Settings, SettingsError};
-use crate::{mongo, telemetry};
+use crate::{mongo, telemetry, terminal};
 
 /// Options that every program takes.
 #[derive(Debug, clap::Args)]
@@ -24,6 +24,14 @@ impl Common {
     /// See [`Settings::load`].
     pub fn settings(&self) -> Result<Settings, SettingsError> {
         Settings::load(self.config.as_deref())
+    }
+
+    /// The same settings as TOML, each with where its value comes from, and without secrets.
+    ///
+    /// # Errors
+    /// See [`Settings::load`].
+    pub fn shown_settings(&self) -> Result<String, SettingsError> {
+        Settings::shown(self.config.as_deref())
     }
 }
 
@@ -42,7 +50,7 @@ pub fn run_on(mut runtime: Builder, program: impl Future<Output = anyhow::Result
     let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the async runtime cannot start: {error}");
+            crate::error_line!("error: the async runtime cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -50,8 +58,8 @@ pub fn run_on(mut runtime: Builder, program: impl Future<Output = anyhow::Result
     // Blocking calls still under way (a driver's name look-up) must not hold up the exit.
     runtime.shutdown_background();
     telemetry::end_logging();
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("error: {}", mongo::in_words(&error));
+    let Err(error) = result.and_then(|()| terminal::output_error()) else { return ExitCode::SUCCESS };
+    crate::error_line!("error: {}", mongo::in_words(&error));
     let wrong_usage = error.chain().any(|cause| cause.is::<SettingsError>() || cause.is::<WrongUsage>());
     if wrong_usage { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

@@ -1,13 +1,17 @@
 //! The settings of every program: `config/analytics.toml`, overridden by `DEVTOOLKIT__SECTION__KEY` in the environment.
 
+mod duration;
+mod shown;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use self::shown::Layers;
 use crate::documents::system_analytics::Engine;
 
 /// Where settings are read from when `--config` names no other file; it may be absent.
@@ -16,7 +20,7 @@ pub const DEFAULT_FILE: &str = "config/analytics.toml";
 const ENVIRONMENT_PREFIX: &str = "DEVTOOLKIT__";
 
 /// All settings, one field per section of the file. Every key has a default, so an empty file is valid.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// `[kafka]`: where events come from.
@@ -34,7 +38,7 @@ pub struct Settings {
 }
 
 /// `[kafka]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kafka {
     /// Bootstrap brokers, `host:port` separated by commas.
@@ -56,6 +60,7 @@ pub struct Kafka {
     /// SASL user name.
     pub username: String,
     /// SASL password.
+    #[serde(serialize_with = "shown::masked")]
     pub password: SecretString,
     /// File with the SASL password, instead of `password`; empty names none.
     pub password_file: PathBuf,
@@ -90,26 +95,28 @@ impl Default for Kafka {
 }
 
 /// `[mongodb]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mongodb {
     /// Connection string. It may hold a password, so it is a secret.
+    #[serde(serialize_with = "shown::masked_uri")]
     pub uri: SecretString,
     /// The database of all collections.
     pub database: String,
     /// User name, when it is not part of `uri`.
     pub username: String,
     /// Password, when it is not part of `uri`.
+    #[serde(serialize_with = "shown::masked")]
     pub password: SecretString,
     /// File with the password, instead of `password`; empty names none.
     pub password_file: PathBuf,
     /// PEM file of the authority that signed the servers' certificates; setting it turns TLS on.
     pub ca_file: PathBuf,
     /// How long an operation looks for a suitable server before it fails.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub server_selection_timeout: Duration,
     /// For `admin migrate`: operations that take longer are kept by MongoDB's profiler; zero leaves the profiler alone.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub slow_query_threshold: Duration,
 }
 
@@ -129,29 +136,29 @@ impl Default for Mongodb {
 }
 
 /// `[ingest]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ingest {
     /// An event older than this goes to the dead letters; so does one older than its collection keeps documents.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub max_age: Duration,
     /// An event further ahead of the clock than this goes to the dead letters.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub max_future: Duration,
     /// Documents of one collection that close a batch, 1 to 10000.
     pub batch_events: usize,
     /// Bytes of documents of one collection that close a batch, at most 16000000.
     pub batch_bytes: usize,
     /// The age at which a batch is closed however small it is.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub batch_time: Duration,
     /// Batches being written at the same time, 1 to 64.
     pub in_flight: usize,
     /// How often acknowledged offsets are committed.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub commit_interval: Duration,
     /// How long a rebalance or a shutdown waits for the batches in flight.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub drain_timeout: Duration,
     /// Events that a worker takes in a second; 0 is no limit. `ingest_max_events_per_second` in `system_configuration` wins.
     pub max_events_per_second: u32,
@@ -189,7 +196,7 @@ impl Default for Ingest {
 }
 
 /// `[aggregator]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Aggregator {
     /// When `aggregator serve` rolls up the day before: a cron expression of five fields, in UTC.
@@ -197,7 +204,7 @@ pub struct Aggregator {
     /// What computes a day: `scan` or `pushdown`. Both give the same numbers.
     pub engine: Engine,
     /// How often `aggregator serve` looks for days with late events, and refreshes today's provisional document.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "duration")]
     pub refresh: Duration,
     /// Slices of a day that are read at the same time, 1 to 64.
     pub scan_readers: usize,
@@ -218,7 +225,7 @@ impl Default for Aggregator {
 }
 
 /// `[security]`: thresholds of [`crate::suspicious`], counted over ten minutes.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Security {
     /// Failed logins that make an account suspicious, at least 1.
@@ -236,7 +243,7 @@ impl Default for Security {
 }
 
 /// `[telemetry]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
     /// `host:port` of `/metrics` and `/healthz/…`; empty takes `0.0.0.0` and the program's own port.
@@ -254,7 +261,7 @@ impl Default for Telemetry {
 }
 
 /// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One readable line.
@@ -306,6 +313,19 @@ impl Settings {
     /// # Errors
     /// An unreadable file, an unknown key, a value of the wrong kind or out of its range.
     pub fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
+        Ok(Self::with_layers(file)?.0)
+    }
+
+    /// The settings in force as TOML, each with where its value comes from, and without secrets.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn shown(file: Option<&Path>) -> Result<String, SettingsError> {
+        let (settings, layers) = Self::with_layers(file)?;
+        shown::shown(&settings, &layers).map_err(|error| SettingsError::Invalid(error.to_string()))
+    }
+
+    fn with_layers(file: Option<&Path>) -> Result<(Self, Layers), SettingsError> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -315,15 +335,18 @@ impl Settings {
         let file_layer = Figment::from(Toml::string(&text));
         // The file alone first: an error then names the file, not the merge.
         file_layer.extract::<Self>().map_err(|error| invalid(&error, &format!("the file {}", path.display())))?;
+        let environment = Env::prefixed(ENVIRONMENT_PREFIX).split("__");
         let mut settings: Self = file_layer
-            .merge(Env::prefixed(ENVIRONMENT_PREFIX).split("__"))
+            .clone()
+            .merge(environment.clone())
             .extract()
             .map_err(|error| invalid(&error, "the environment"))?;
         let Self { kafka, mongodb, .. } = &mut settings;
         read_password("kafka.password_file", &kafka.password_file, &mut kafka.password)?;
         read_password("mongodb.password_file", &mongodb.password_file, &mut mongodb.password)?;
         settings.check()?;
-        Ok(settings)
+        let environment = Figment::from(environment);
+        Ok((settings, Layers { environment, file: file_layer, file_name: path.display().to_string() }))
     }
 
     fn check(&self) -> Result<(), SettingsError> {
@@ -458,6 +481,35 @@ mod tests {
                 assert!(shipped.contains(word), "config/analytics.toml does not mention {word}");
             }
         }
+    }
+
+    #[test]
+    fn each_setting_is_shown_with_where_it_comes_from_and_no_secret() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("analytics.toml");
+        std::fs::write(&file, "[mongodb]\nuri = \"mongodb://u:hunter2@h/\"\n[kafka]\nusername = \"u = v\"\n").unwrap();
+        let shown = Settings::shown(Some(&file)).unwrap();
+        let from_file = format!("# file {}", file.display());
+        for line in [
+            format!("uri = \"mongodb://********@h/\"  {from_file}"),
+            format!("username = \"u = v\"  {from_file}"),
+            "max_age = \"365d\"  # default".to_owned(),
+        ] {
+            assert!(shown.lines().any(|shown| shown == line), "{line} is not in {shown}");
+        }
+        assert!(!shown.contains("hunter2"), "{shown}");
+        let read_back: Settings = Figment::from(Toml::string(&shown)).extract().unwrap();
+        assert_eq!(read_back.ingest.max_age, Settings::default().ingest.max_age);
+    }
+
+    #[test]
+    fn a_value_of_several_lines_is_shown_on_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("analytics.toml");
+        std::fs::write(&file, "[kafka]\nusername = \"a\\n[mongodb]\\nuri = \\\"b\\t\\u001b\"\n").unwrap();
+        let shown = Settings::shown(Some(&file)).unwrap();
+        let read_back: Settings = Figment::from(Toml::string(&shown)).extract().unwrap();
+        assert_eq!(read_back.kafka.username, "a\n[mongodb]\nuri = \"b\t\u{1b}", "{shown}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub fn token() -> std::io::Result<CancellationToken> {
                 _ = interrupt.recv() => "SIGINT",
             };
             if cancelled.is_cancelled() {
-                eprintln!("error: a second {name}: ended without finishing the work in hand");
+                crate::error_line!("error: a second {name}: ended without finishing the work in hand");
                 std::process::exit(1);
             }
             tracing::info!(signal = name, "shutting down");

@@ -22,6 +22,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::metrics;
 use crate::settings::{LogFormat, SettingsError, Telemetry};
+use crate::terminal::LogWriter;
 
 pub use readiness::{Part, Readiness};
 
@@ -40,10 +41,14 @@ pub fn init_logging(settings: &Telemetry) -> Result<(), SettingsError> {
             format!("tracing directives such as info or ingest=debug,info ({error})"),
         )
     })?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // The subscriber would tell of a closed stderr on stderr, and panic.
+    let lines = tracing_subscriber::fmt::layer().log_internal_errors(false);
     let lines = match settings.log_format {
-        LogFormat::Pretty => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Pretty => {
+            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            lines.with_writer(LogWriter::Text).with_ansi(is_terminal).boxed()
+        }
+        LogFormat::Json => lines.with_writer(LogWriter::Json).json().flatten_event(true).boxed(),
     };
     // A second initialisation happens only in tests, where the first one serves as well.
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter.and(&*repeats::REPEATS))).try_init();

@@ -10,6 +10,7 @@
 //! - [`ids`] makes ids for events.
 //! - [`generate`] makes the events of a believable DevToolkit, for demos, tests and benchmarks.
 //! - [`commands`] is the program `emit`: `emit generate` and `emit file`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod commands;
 pub mod delivery;

@@ -1,4 +1,5 @@
 //! Wires the subcommands of `emit`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 

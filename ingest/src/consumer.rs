@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use common::day::DayNumber;
 use common::event::Timestamp;
+use common::print_line;
 use common::telemetry::{Part, Readiness};
 use common::{kafka, settings::Settings};
 use rdkafka::Message;
@@ -528,11 +529,11 @@ impl Worker<'_> {
         let Written { stored, absorbed, dead_letters, retries: _ } = self.written;
         let seconds = self.assigned_at.map_or(0.0, |assigned_at| assigned_at.elapsed().as_secs_f64());
         let rate = (stored + absorbed + dead_letters) as f64 / seconds.max(0.001);
-        println!(
+        print_line!(
             "caught up: {stored} documents stored, {absorbed} stored before, {dead_letters} dead letters, in {seconds:.1} s ({rate:.0} events/s)"
         );
         if dead_letters > 0 {
-            println!("see why: admin dead-letters list");
+            print_line!("see why: admin dead-letters list");
         }
     }
 }

@@ -8,6 +8,7 @@
 //! messages wait; [`late`] marks the days of late events dirty before their offsets are
 //! committed; [`throttle`] bounds rates ([`live_settings`] changes them while the worker runs), and [`presence`] and
 //! [`tools`] count what the live dashboards show.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod batch;
 pub mod consumer;

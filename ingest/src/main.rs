@@ -1,8 +1,10 @@
 //! The ingest worker's program.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use common::print_line;
 use common::program::{self, Common};
 use common::telemetry;
 use ingest::consumer::Until;
@@ -32,7 +34,7 @@ enum Command {
         #[arg(long)]
         until_caught_up: bool,
     },
-    /// Read and check the settings, print them without secrets, and end
+    /// Read and check the settings, print them as TOML with where each comes from and without secrets, and end
     CheckConfig,
     /// Ask the worker that runs with the same settings whether it is ready; exit code 0 if so, else 1 and the reason
     CheckReady,
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
                 run::run(settings, if until_caught_up { Until::CaughtUp } else { Until::Shutdown }).await
             }
             Command::CheckConfig => {
-                println!("{settings:#?}");
+                print_line!("{}", cli.common.shown_settings()?.trim_end());
                 Ok(())
             }
             Command::CheckReady => telemetry::check_ready(&settings.telemetry, run::DEFAULT_PORT).await,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
+use common::print_line;
 use common::settings;
+use common::terminal::{self, printable};
 use serde::Serialize;
 
 use super::filter::Filter;
@@ -13,7 +15,7 @@ use super::letter::Letter;
 use super::text;
 use super::topic::DeadLetterTopic;
 use crate::report;
-use crate::text::{instant_text, printable, shortened};
+use crate::text::{instant_text, shortened};
 
 /// Whoever sends nonsense may send a new source with each message.
 const MOST_KINDS_SHOWN: usize = 20;
@@ -91,7 +93,7 @@ pub(super) fn run(settings: &settings::Kafka, options: &Options) -> anyhow::Resu
     let counts = kinds.most_first();
     let letters = counts.iter().map(|count| count.letters).sum();
     let report = Report { topic: topic.name().to_owned(), letters, replayed, counts, newest: newest.first() };
-    if options.json { report::print_json(&report) } else { print(&report) }
+    if options.json { terminal::print_json(&report) } else { print(&report) }
 }
 
 impl Line {
@@ -164,7 +166,7 @@ fn print(report: &Report) -> anyhow::Result<()> {
     let Report { topic, letters, replayed, counts, newest } = report;
     let replayed = if *replayed == 0 { String::new() } else { format!("; replayed: {replayed}") };
     if counts.is_empty() {
-        println!("no such letters on topic {topic}{replayed}");
+        print_line!("no such letters on topic {topic}{replayed}");
         return Ok(());
     }
     let shown = |text: &Option<String>| text.as_deref().map_or_else(|| UNREADABLE.to_owned(), printable);
@@ -175,9 +177,9 @@ fn print(report: &Report) -> anyhow::Result<()> {
     });
     let mut table = report::table(["reason", "source", "letters", "oldest", "newest"], rows);
     report::align_right(&mut table, [2]);
-    println!("{}", table.trim_fmt());
+    print_line!("{}", table.trim_fmt());
     if counts.len() > MOST_KINDS_SHOWN {
-        println!("and {} more; --json has them all", counts.len() - MOST_KINDS_SHOWN);
+        print_line!("and {} more; --json has them all", counts.len() - MOST_KINDS_SHOWN);
     }
     if !newest.is_empty() {
         let rows = newest.iter().map(|line| {
@@ -189,9 +191,9 @@ fn print(report: &Report) -> anyhow::Result<()> {
         let header = ["partition", "offset", "when", "reason", "source", "type", "message"];
         let mut table = report::table(header, rows);
         report::align_right(&mut table, [0, 1]);
-        println!("\n{}", table.trim_fmt());
+        print_line!("\n{}", table.trim_fmt());
     }
-    println!("\n{} on topic {topic}, the newest {} shown{replayed}", text::letters(*letters), newest.len());
-    println!("look at one: admin dead-letters show PARTITION OFFSET");
+    print_line!("\n{} on topic {topic}, the newest {} shown{replayed}", text::letters(*letters), newest.len());
+    print_line!("look at one: admin dead-letters show PARTITION OFFSET");
     Ok(())
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use common::print_line;
+use common::terminal::{self, printable};
 use common::{kafka, settings, shutdown};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -16,7 +18,6 @@ use super::mark::{MARK, Places};
 use super::text;
 use super::topic::DeadLetterTopic;
 use crate::report;
-use crate::text::printable;
 
 /// Letters sent before they are marked: the most that a kill at the wrong moment sends twice.
 const BATCH: usize = 1_000;
@@ -246,25 +247,25 @@ fn is_about_one_message(error: &KafkaError) -> bool {
 
 fn print(report: &Report, json: bool) -> anyhow::Result<()> {
     if json {
-        return report::print_json(report);
+        return terminal::print_json(report);
     }
     if report.replayed > 0 {
         let rows = report.reasons.iter().map(|(reason, letters)| [printable(reason), letters.to_string()]);
         let mut table = report::table(["reason", "letters"], rows);
         report::align_right(&mut table, [1]);
-        println!("{}", table.trim_fmt());
+        print_line!("{}", table.trim_fmt());
     }
     for NotTaken { partition, offset, why } in &report.not_taken {
-        println!("not taken: offset {offset} of partition {partition}: {why}");
+        print_line!("not taken: offset {offset} of partition {partition}: {}", printable(why));
     }
     let Report { topic, replayed, replayed_before, left_out, .. } = report;
     let sent = if report.dry_run { "would be sent" } else { "sent" };
-    println!(
+    print_line!(
         "{} {sent} to topic {topic}; replayed before: {replayed_before}, left out by the options: {left_out}",
         text::letters(*replayed)
     );
     if report.dry_run {
-        println!("dry run: nothing was sent");
+        print_line!("dry run: nothing was sent");
     }
     Ok(())
 }

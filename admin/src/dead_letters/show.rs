@@ -2,15 +2,16 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
+use common::print_line;
 use common::settings;
+use common::terminal::{self, printable};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::letter::{Attributes, ERROR_HEADERS, Header, Letter, Place};
 use super::text;
 use super::topic::{DeadLetterTopic, Offsets};
-use crate::report;
-use crate::text::{instant_text, printable};
+use crate::text::instant_text;
 
 /// Show everything of one letter
 ///
@@ -44,7 +45,7 @@ pub(super) fn run(settings: &settings::Kafka, options: &Options) -> anyhow::Resu
     let marks = Offsets::from([(partition, offset + 1..topic.offsets()[&partition].end)]);
     let is_replayed = topic.replayed(&marks)?.contains(place);
     if options.json {
-        return report::print_json(&Report::of(&letter, is_replayed));
+        return terminal::print_json(&Report::of(&letter, is_replayed));
     }
     print(&letter, topic.name(), is_replayed);
     Ok(())
@@ -129,7 +130,7 @@ fn print(letter: &Letter, topic: &str, is_replayed: bool) {
         let [partition, offset] = ["partition", "offset"].map(|name| error(name).unwrap_or_else(|| "?".to_owned()));
         format!("topic {topic}, partition {partition}, offset {offset}")
     });
-    println!("letter at offset {offset} of partition {partition} of topic {topic}\n");
+    print_line!("letter at offset {offset} of partition {partition} of topic {topic}\n");
     let lines = [
         ("reason", Some(printable(&letter.reason()))),
         ("message", error("exception.message")),
@@ -145,7 +146,7 @@ fn print(letter: &Letter, topic: &str, is_replayed: bool) {
         ("key", Some(letter.key.as_deref().map_or_else(|| "(none)".to_owned(), text::bytes))),
     ];
     for (name, text) in lines {
-        println!("{name:<10} {}", text.as_deref().unwrap_or("(not told)"));
+        print_line!("{name:<10} {}", text.as_deref().unwrap_or("(not told)"));
     }
     print_headers("headers", "", &letter.headers);
     let is_shown = ["topic", "partition", "offset", "stage", "exception.class.name", "exception.message"];
@@ -153,11 +154,11 @@ fn print(letter: &Letter, topic: &str, is_replayed: bool) {
         letter.errors.iter().filter(|(name, _)| !is_shown.contains(&name.as_str())).cloned().collect();
     print_headers("other error headers", ERROR_HEADERS, &others);
     match letter.value.as_deref() {
-        None => println!("\nno value (a tombstone)"),
-        Some([]) => println!("\nan empty value"),
+        None => print_line!("\nno value (a tombstone)"),
+        Some([]) => print_line!("\nan empty value"),
         Some(value) => {
             let (what, lines) = text::value(value);
-            println!("\nvalue ({} bytes, {what})\n{lines}", value.len());
+            print_line!("\nvalue ({} bytes, {what})\n{lines}", value.len());
         }
     }
 }
@@ -166,9 +167,9 @@ fn print_headers(title: &str, prefix: &str, headers: &[Header]) {
     if headers.is_empty() {
         return;
     }
-    println!("\n{title}");
+    print_line!("\n{title}");
     for (name, value) in headers {
         let value = value.as_deref().map_or_else(|| "(null)".to_owned(), text::bytes);
-        println!("  {prefix}{}: {value}", printable(name));
+        print_line!("  {prefix}{}: {value}", printable(name));
     }
 }

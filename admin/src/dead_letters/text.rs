@@ -2,10 +2,10 @@
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson};
+use common::terminal::printable;
 use serde_json::Value;
 
 use super::indent::indent;
-use crate::text::printable;
 
 /// Text as it is, other bytes as `\xff`.
 pub(super) fn bytes(bytes: &[u8]) -> String {

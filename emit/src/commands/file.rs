@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
+use common::error_line;
 use common::event::{Invalid, Message};
 use common::settings::Settings;
+use common::terminal::printable;
 use indicatif::ProgressBar;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
@@ -130,5 +132,5 @@ fn key(emitter: &Emitter, line: &[u8]) -> Result<String, Box<Invalid>> {
 
 /// A line on stderr that leaves the progress bar whole.
 fn tell(bar: &ProgressBar, text: &str) {
-    bar.suspend(|| eprintln!("{text}"));
+    bar.suspend(|| error_line!("{}", printable(text)));
 }

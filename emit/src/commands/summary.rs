@@ -1,5 +1,7 @@
 //! What a run ends with.
 
+use common::error_line;
+use common::print_line;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -52,9 +54,9 @@ impl Summary {
     pub fn print(&self, json: bool, stdout_is_taken: bool) {
         let text = self.text(json);
         if stdout_is_taken {
-            eprintln!("{text}");
+            error_line!("{text}");
         } else {
-            println!("{text}");
+            print_line!("{text}");
         }
     }
 
