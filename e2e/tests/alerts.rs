@@ -8,8 +8,12 @@ mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use e2e::servers::repository;
+use e2e::eventually::eventually;
+use e2e::http;
+use e2e::servers::alertmanager::{self, AlertmanagerOptions};
+use e2e::servers::{Home, Ownership, repository};
 use regex::Regex;
 use rules::{Alert, alerts, files};
 use serde::Deserialize;
@@ -33,6 +37,39 @@ struct Moment {
 
 fn config() -> PathBuf {
     repository().join("config")
+}
+
+/// Which of `alerts`, all of them firing, a real Alertmanager keeps to itself.
+async fn inhibited(alerts: &[&str]) -> BTreeSet<String> {
+    const NOBODY: &str = "http://127.0.0.1:9/";
+    let options = AlertmanagerOptions { page_url: NOBODY.to_owned(), ticket_url: NOBODY.to_owned(), faster: 1 };
+    let home = Home::temporary("inhibition").unwrap();
+    let alertmanager = alertmanager::start(home, Ownership::Owned, &options).await.unwrap();
+    let address = alertmanager.address();
+    // Each for itself, so that the first is known before the others are asked for.
+    for alert in alerts {
+        let alert = format!(r#"[{{"labels":{{"alertname":"{alert}","severity":"ticket"}}}}]"#);
+        let answer = http::post(&address, "/api/v2/alerts", "application/json", &alert).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    let known = eventually(Duration::from_secs(30), "alerts in Alertmanager", async || {
+        let answer = http::get(&address, "/api/v2/alerts").await.ok()?;
+        let known: Vec<serde_json::Value> = serde_json::from_str(&answer.body).ok()?;
+        (known.len() == alerts.len()).then_some(known)
+    })
+    .await;
+    let is_inhibited = |alert: &&serde_json::Value| !alert["status"]["inhibitedBy"].as_array().unwrap().is_empty();
+    let name = |alert: &serde_json::Value| alert["labels"]["alertname"].as_str().unwrap().to_owned();
+    known.iter().filter(is_inhibited).map(name).collect()
+}
+
+#[tokio::test]
+async fn without_a_primary_only_what_follows_from_it_is_kept_silent() {
+    let follows =
+        ["IngestStalled", "IngestDelayed", "RollupLate", "RollupFailing", "DayDirtyTooLong", "FailedLoginsUnseen"];
+    let told = ["MongodbNoPrimary", "AggregatorDown", "IngestDown", "DeadLetters", "EventsExpiredUnread"];
+    let alerts: Vec<&str> = told.into_iter().chain(follows).collect();
+    assert_eq!(inhibited(&alerts).await, follows.map(str::to_owned).into());
 }
 
 /// The program's output, when it ends with success.

@@ -156,13 +156,15 @@ fn write_targets(directory: &Path, job: &str, targets: &Value) -> anyhow::Result
     std::fs::write(&file, targets.to_string()).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// The same text with every duration (`5m`, `30s`) divided; none becomes shorter than a scrape of a busy machine may take,
-/// and no window (`[5m]`) shorter than what a rate needs.
-pub(super) fn faster_waits(text: &str, factor: u32) -> String {
+/// The same text with every duration (`5m`, `30s`) divided. None becomes shorter than a scrape of a busy machine may take, no
+/// `for:` shorter than three scrapes, so that one scrape that fails raises no alert, and no window (`[5m]`) shorter than
+/// what a rate needs.
+pub fn faster_waits(text: &str, factor: u32) -> String {
     const SHORTEST: u64 = 2;
+    const SHORTEST_FOR: u64 = 3 * SHORTEST;
     const SHORTEST_WINDOW: u64 = 10;
     static DURATION: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"(?<before>[\[ ])(?<number>\d+)(?<unit>[smhd])\b").ok());
+        LazyLock::new(|| Regex::new(r"(?<before>\[|\bfor: | )(?<number>\d+)(?<unit>[smhd])\b").ok());
     let Some(duration) = DURATION.as_ref() else { return text.to_owned() };
     let scale = |found: &Captures<'_>| {
         let unit = match &found["unit"] {
@@ -172,7 +174,11 @@ pub(super) fn faster_waits(text: &str, factor: u32) -> String {
             _ => 86_400,
         };
         let seconds = found["number"].parse::<u64>().unwrap_or(0) * unit;
-        let shortest = if &found["before"] == "[" { SHORTEST_WINDOW } else { SHORTEST };
+        let shortest = match &found["before"] {
+            "[" => SHORTEST_WINDOW,
+            "for: " => SHORTEST_FOR,
+            _ => SHORTEST,
+        };
         format!("{}{}s", &found["before"], (seconds / u64::from(factor.max(1))).max(shortest.min(seconds)))
     };
     duration.replace_all(text, scale).into_owned()
@@ -181,6 +187,13 @@ pub(super) fn faster_waits(text: &str, factor: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::faster_waits;
+
+    #[test]
+    fn an_alert_waits_for_three_scrapes_at_least() {
+        let text = "scrape_interval: 15s\ngroup_wait: 1m\nfor: 1m\nfor: 5m\nfor: 10m\nfor: 3s";
+        let faster = "scrape_interval: 2s\ngroup_wait: 2s\nfor: 6s\nfor: 6s\nfor: 10s\nfor: 3s";
+        assert_eq!(faster_waits(text, 60), faster);
+    }
 
     #[test]
     fn durations_are_divided_and_nothing_else() {
