@@ -313,7 +313,7 @@ impl Settings {
     /// # Errors
     /// An unreadable file, an unknown key, a value of the wrong kind or out of its range.
     pub fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
-        Ok(Self::with_layers(file)?.0)
+        Ok(Self::with_layers(file, environment())?.0)
     }
 
     /// The settings in force as TOML, each with where its value comes from, and without secrets.
@@ -321,11 +321,11 @@ impl Settings {
     /// # Errors
     /// As [`Settings::load`].
     pub fn shown(file: Option<&Path>) -> Result<String, SettingsError> {
-        let (settings, layers) = Self::with_layers(file)?;
+        let (settings, layers) = Self::with_layers(file, environment())?;
         shown::shown(&settings, &layers).map_err(|error| SettingsError::Invalid(error.to_string()))
     }
 
-    fn with_layers(file: Option<&Path>) -> Result<(Self, Layers), SettingsError> {
+    fn with_layers(file: Option<&Path>, environment: Figment) -> Result<(Self, Layers), SettingsError> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -335,7 +335,6 @@ impl Settings {
         let file_layer = Figment::from(Toml::string(&text));
         // The file alone first: an error then names the file, not the merge.
         file_layer.extract::<Self>().map_err(|error| invalid(&error, &format!("the file {}", path.display())))?;
-        let environment = Env::prefixed(ENVIRONMENT_PREFIX).split("__");
         let mut settings: Self = file_layer
             .clone()
             .merge(environment.clone())
@@ -345,7 +344,6 @@ impl Settings {
         read_password("kafka.password_file", &kafka.password_file, &mut kafka.password)?;
         read_password("mongodb.password_file", &mongodb.password_file, &mut mongodb.password)?;
         settings.check()?;
-        let environment = Figment::from(environment);
         Ok((settings, Layers { environment, file: file_layer, file_name: path.display().to_string() }))
     }
 
@@ -413,6 +411,10 @@ impl Settings {
     }
 }
 
+fn environment() -> Figment {
+    Figment::from(Env::prefixed(ENVIRONMENT_PREFIX).split("__"))
+}
+
 /// Settings whose values are not shown.
 const SECRETS: [&str; 3] = ["kafka.password", "mongodb.password", "mongodb.uri"];
 
@@ -462,9 +464,10 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let file = directory.join("analytics.toml");
         std::fs::write(&file, text).unwrap();
-        let loaded = Settings::load(Some(&file));
+        // Tests run with the servers' addresses in the environment.
+        let loaded = Settings::with_layers(Some(&file), Figment::new());
         std::fs::remove_dir_all(&directory).unwrap();
-        loaded
+        Ok(loaded?.0)
     }
 
     #[test]
@@ -483,12 +486,17 @@ mod tests {
         }
     }
 
+    fn shown_of(file: &Path) -> String {
+        let (settings, layers) = Settings::with_layers(Some(file), Figment::new()).unwrap();
+        shown::shown(&settings, &layers).unwrap()
+    }
+
     #[test]
     fn each_setting_is_shown_with_where_it_comes_from_and_no_secret() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("analytics.toml");
         std::fs::write(&file, "[mongodb]\nuri = \"mongodb://u:hunter2@h/\"\n[kafka]\nusername = \"u = v\"\n").unwrap();
-        let shown = Settings::shown(Some(&file)).unwrap();
+        let shown = shown_of(&file);
         let from_file = format!("# file {}", file.display());
         for line in [
             format!("uri = \"mongodb://********@h/\"  {from_file}"),
@@ -507,7 +515,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("analytics.toml");
         std::fs::write(&file, "[kafka]\nusername = \"a\\n[mongodb]\\nuri = \\\"b\\t\\u001b\"\n").unwrap();
-        let shown = Settings::shown(Some(&file)).unwrap();
+        let shown = shown_of(&file);
         let read_back: Settings = Figment::from(Toml::string(&shown)).extract().unwrap();
         assert_eq!(read_back.kafka.username, "a\n[mongodb]\nuri = \"b\t\u{1b}", "{shown}");
     }
