@@ -169,9 +169,10 @@ async fn letters_are_listed_and_shown_so_that_a_person_can_judge_them() {
     let (counts, newest) = listed.split_once("\n\n").unwrap();
     let first = counts.lines().nth(2).unwrap().split_whitespace().collect::<Vec<_>>();
     assert_eq!(first[..3], ["unknown_type", "/tools/new", "2"], "{listed}");
-    assert!(counts.contains("(unreadable)") && newest.contains("time: "), "{listed}");
+    assert!(counts.contains("(unreadable)"), "{listed}");
     assert!(newest.contains("8 letters on topic") && newest.contains("the newest 4 shown"), "{listed}");
-    assert!(newest.lines().skip(2).take(3).all(|line| line.contains("too_old")), "{listed}");
+    let arrivals = newest.lines().skip(2).take(4).map(|line| line.split_whitespace().nth(2).unwrap());
+    assert!(arrivals.is_sorted_by(|newer, older| newer >= older), "{listed}");
 
     let letters = world.read_topic(&world.dead_letter_topic()).await;
     let place = |key: Option<&str>, reason: &str| {
