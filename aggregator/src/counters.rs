@@ -14,10 +14,10 @@ use common::documents::user_day::{self, UserDay};
 use common::documents::{tool, user};
 use futures::TryStreamExt;
 use mongodb::{ClientSession, Collection, Database};
-use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::fold::ids::IdMap;
 use crate::lease::Held;
 use crate::ledger::Ledger;
 use crate::retry::passing_faults;
@@ -34,12 +34,12 @@ pub const PERFORMANCE_DAYS: u64 = 30;
 /// MongoDB fails, or the lease is lost.
 pub async fn write(database: &Database, lease: &Held, ledger: &Ledger, today: Day) -> anyhow::Result<()> {
     let day = ledger.day;
-    let new: FxHashMap<ObjectId, &UserDay> = ledger.users.iter().map(|row| (row.user_id, row)).collect();
+    let new: IdMap<&UserDay> = ledger.users.iter().map(|row| (row.user_id, row)).collect();
     for ids in ids_with_rows(database, day, user_day::COLLECTION, "userId", new.keys()).await?.chunks(CHUNK) {
         let rows = async |session: &mut ClientSession| write_users(database, session, day, ids, &new, today).await;
         passing_faults(|| lease.transaction(rows)).await.context("writing user_days and the users' counters")?;
     }
-    let new: FxHashMap<ObjectId, &ToolDay> = ledger.tools.iter().map(|row| (row.tool_id, row)).collect();
+    let new: IdMap<&ToolDay> = ledger.tools.iter().map(|row| (row.tool_id, row)).collect();
     for ids in ids_with_rows(database, day, tool_day::COLLECTION, "toolId", new.keys()).await?.chunks(CHUNK) {
         let rows = async |session: &mut ClientSession| write_tools(database, session, day, ids, &new, today).await;
         passing_faults(|| lease.transaction(rows)).await.context("writing tool_days and the tools' counters")?;
@@ -63,7 +63,7 @@ pub async fn reset(database: &Database, lease: &Held, today: Day) -> anyhow::Res
         ids.extend(tools.current().get_object_id("_id"));
     }
     for ids in ids.chunks(CHUNK) {
-        let none = FxHashMap::default();
+        let none = IdMap::default();
         let count = async |session: &mut ClientSession| move_tools(database, session, ids, &none, today).await;
         passing_faults(|| lease.transaction(count)).await.context("counting the tools' current periods")?;
     }
@@ -102,11 +102,11 @@ async fn write_users(
     session: &mut ClientSession,
     day: Day,
     ids: &[ObjectId],
-    new: &FxHashMap<ObjectId, &UserDay>,
+    new: &IdMap<&UserDay>,
     today: Day,
 ) -> anyhow::Result<()> {
     let rows = database.collection::<UserDay>(user_day::COLLECTION);
-    let old: FxHashMap<ObjectId, UserDay> =
+    let old: IdMap<UserDay> =
         stored(&rows, session, day, "userId", ids).await?.into_iter().map(|row| (row.user_id, row)).collect();
     let mut changes = Changes::default();
     let mut moves = Vec::new();
@@ -166,14 +166,14 @@ async fn write_tools(
     session: &mut ClientSession,
     day: Day,
     ids: &[ObjectId],
-    new: &FxHashMap<ObjectId, &ToolDay>,
+    new: &IdMap<&ToolDay>,
     today: Day,
 ) -> anyhow::Result<()> {
     let rows = database.collection::<ToolDay>(tool_day::COLLECTION);
-    let old: FxHashMap<ObjectId, ToolDay> =
+    let old: IdMap<ToolDay> =
         stored(&rows, session, day, "toolId", ids).await?.into_iter().map(|row| (row.tool_id, row)).collect();
     let mut changes = Changes::default();
-    let mut moved = FxHashMap::default();
+    let mut moved = IdMap::default();
     for id in ids {
         let (old, new) = (old.get(id), new.get(id).copied());
         let same = old.zip(new).is_some_and(|(old, new)| ToolDay { updated_at: new.updated_at, ..old.clone() } == *new);
@@ -211,10 +211,10 @@ async fn move_tools(
     database: &Database,
     session: &mut ClientSession,
     ids: &[ObjectId],
-    moved: &FxHashMap<ObjectId, i64>,
+    moved: &IdMap<i64>,
     today: Day,
 ) -> anyhow::Result<()> {
-    let mut periods: FxHashMap<ObjectId, Periods> = FxHashMap::default();
+    let mut periods: IdMap<Periods> = IdMap::default();
     if !ids.is_empty() {
         let mut counted = database
             .collection::<Document>(tool_day::COLLECTION)

@@ -3,17 +3,19 @@
 use bson::DateTime;
 use bson::oid::ObjectId;
 use common::day::Day;
+use common::documents::rollup_day::Inputs;
 use common::documents::system_analytics::{
     Engagement, Engine, Metrics, MostUsedTool, Performance, Rollup, RollupSettings, SystemAnalytics, Tools, Trends,
     Users,
 };
-use rustc_hash::FxHashMap;
 
 use crate::fold::Totals;
 use crate::fold::exact::{growth, ratio};
+use crate::fold::ids::IdMap;
 use crate::fold::presence::LINGER;
 use crate::fold::visits::LONGEST_GAP;
 use crate::lookup::UserCounts;
+use crate::source::Source;
 
 /// Rises with every change of what a number means.
 pub const DEFINITION_VERSION: i64 = 1;
@@ -38,11 +40,13 @@ pub struct Ingredients<'a> {
     /// Of the active users, those created before the day.
     pub returning_users: u64,
     /// The names of its most used tools, as far as they have one.
-    pub tool_names: &'a FxHashMap<ObjectId, String>,
+    pub tool_names: &'a IdMap<String>,
     /// The document of the day before.
     pub yesterday: Option<&'a SystemAnalytics>,
     /// The document that this one replaces.
     pub previous: Option<&'a SystemAnalytics>,
+    /// Collections that the numbers must know nothing of, because their events have begun to expire.
+    pub expired: &'a [Source],
     /// When reading the events began.
     pub now: DateTime,
 }
@@ -64,7 +68,8 @@ pub fn document(ingredients: &Ingredients<'_>) -> SystemAnalytics {
                 presence_minutes: LINGER / 60_000,
                 most_used_tools: MOST_USED_TOOLS as i64,
             },
-            inputs: ingredients.totals.inputs,
+            inputs: inputs(ingredients),
+            expired: ingredients.expired.iter().map(|source| source.collection().to_owned()).collect(),
             computed_at: now,
             provisional: now.to_chrono() < day.end(),
         }),
@@ -87,7 +92,9 @@ pub fn trends(today: &Metrics, yesterday: Option<&Metrics>) -> Trends {
 }
 
 fn metrics(ingredients: &Ingredients<'_>) -> Metrics {
-    let Ingredients { totals, users, .. } = *ingredients;
+    let Ingredients { totals, users, expired, .. } = *ingredients;
+    let knows = |source: Source| !expired.contains(&source);
+    let knows_activities = knows(Source::Activities);
     // Whether somebody is verified or pays changes later; the numbers of a day that is over do not. What was computed
     // while the day went on is no such snapshot yet.
     let snapshot =
@@ -95,7 +102,7 @@ fn metrics(ingredients: &Ingredients<'_>) -> Metrics {
     Metrics {
         users: Users {
             total: users.total,
-            active: count(totals.active_users),
+            active: knows_activities.then(|| count(totals.active_users)),
             new: users.new,
             verified: snapshot.map_or(users.verified, |snapshot| snapshot.verified),
             premium: snapshot.map_or(users.premium, |snapshot| snapshot.premium),
@@ -115,16 +122,29 @@ fn metrics(ingredients: &Ingredients<'_>) -> Metrics {
         performance: Performance {
             average_response_time: totals.response_time,
             error_rate: totals.error_rate,
-            uptime: totals.uptime,
-            peak_concurrent_users: count(totals.peak_users),
+            uptime: totals.uptime.filter(|_| knows(Source::HealthChecks)),
+            peak_concurrent_users: knows_activities.then(|| count(totals.peak_users)),
         },
-        engagement: Engagement {
-            page_views: count(totals.page_views),
-            bounce_rate: totals.bounce_rate,
-            average_session_duration: totals.visit_minutes,
-            return_user_rate: ratio(ingredients.returning_users.into(), totals.active_users.into()),
+        engagement: if knows_activities {
+            Engagement {
+                page_views: Some(count(totals.page_views)),
+                bounce_rate: totals.bounce_rate,
+                average_session_duration: totals.visit_minutes,
+                return_user_rate: ratio(ingredients.returning_users.into(), totals.active_users.into()),
+            }
+        } else {
+            Engagement::default()
         },
     }
+}
+
+/// What is left of an expired collection is not counted.
+fn inputs(ingredients: &Ingredients<'_>) -> Inputs {
+    let mut inputs = ingredients.totals.inputs;
+    for source in ingredients.expired {
+        *source.input(&mut inputs) = 0;
+    }
+    inputs
 }
 
 /// The tools that a document names.
@@ -165,9 +185,10 @@ mod tests {
             engine: Engine::Scan,
             users,
             returning_users: 0,
-            tool_names: &FxHashMap::default(),
+            tool_names: &IdMap::default(),
             yesterday,
             previous,
+            expired: &[],
             now: DateTime::now(),
         })
     }
@@ -196,7 +217,7 @@ mod tests {
     fn the_snapshot_of_the_first_roll_up_stays() {
         let first = rolled(&empty(), UserCounts { total: 10, new: 1, verified: 8, premium: 3 }, None, None);
         let again = rolled(&empty(), UserCounts { total: 11, new: 2, verified: 2, premium: 1 }, None, Some(&first));
-        assert_eq!(again.metrics.users, Users { total: 11, active: 0, new: 2, verified: 8, premium: 3 });
+        assert_eq!(again.metrics.users, Users { total: 11, active: Some(0), new: 2, verified: 8, premium: 3 });
         assert_eq!((again.id, again.created_at), (first.id, first.created_at));
         let mut provisional = first;
         provisional.rollup.as_mut().unwrap().provisional = true;

@@ -18,14 +18,10 @@ pub mod visits;
 use std::thread;
 
 use bson::oid::ObjectId;
-use bson::{Document, doc};
 use common::day::Day;
 use common::documents::activity_log::Action;
 use common::documents::rollup_day::Inputs;
 
-use crate::scan::Source;
-use crate::scan::documents::{self, Unreadable};
-use crate::scan::pass::Part;
 use exact::Mean;
 use ids::IdMap;
 use presence::{Crowd, LINGER, Presence, Stay};
@@ -116,35 +112,15 @@ pub struct Change {
 /// The users and sessions of a day, as far as its document needs them.
 pub type People = Shards<User, ()>;
 
-impl Part for Fold {
-    type User = User;
-    type Owner = ();
-
-    fn of(day: Day) -> Self {
+impl Fold {
+    /// Nothing of `day` yet.
+    pub fn new(day: Day) -> Self {
         let day_start = day.start().timestamp_millis();
         Self { day_start, inputs: Inputs::default(), page_views: 0, tools: IdMap::default() }
     }
 
-    fn projection(source: Source) -> Document {
-        match source {
-            Source::ToolUses => doc! {
-                "_id": 0, "userId": 1, "toolId": 1, "sessionId": 1, "usage.startTime": 1, "usage.endTime": 1,
-                "usage.success": 1, "performance.responseTime": 1,
-            },
-            Source::Activities => doc! { "_id": 0, "userId": 1, "sessionId": 1, "action": 1, "timestamp": 1 },
-            Source::HealthChecks => doc! { "_id": 0, "toolId": 1, "healthy": 1 },
-        }
-    }
-
-    fn add(&mut self, source: Source, document: &[u8], found: &mut Found<User, ()>) -> Result<(), Unreadable> {
-        match source {
-            Source::ToolUses => documents::tool_use(document, |tool_use| self.add_tool_use(tool_use, found)),
-            Source::Activities => documents::activity(document, |activity| self.add_activity(activity, found)),
-            Source::HealthChecks => documents::health_check(document).map(|check| self.add_health_check(&check)),
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
+    /// Takes in what another reader has.
+    pub fn merge(&mut self, other: Self) {
         self.inputs.tool_usage += other.inputs.tool_usage;
         self.inputs.activity += other.inputs.activity;
         self.inputs.health_checks += other.inputs.health_checks;
@@ -153,10 +129,10 @@ impl Part for Fold {
             self.tools.entry(id).or_default().merge(tool);
         }
     }
-}
 
-impl Fold {
-    fn add_tool_use(&mut self, tool_use: &ToolUse, found: &mut Found<User, ()>) {
+    /// Adds a tool use.
+    #[inline]
+    pub fn add_tool_use(&mut self, tool_use: &ToolUse, found: &mut Found<User, ()>) {
         self.inputs.tool_usage += 1;
         let tool = self.tools.entry(tool_use.tool).or_default();
         tool.uses += 1;
@@ -171,7 +147,9 @@ impl Fold {
         found.add(tool_use.session, (), visit, tool_use.user.map(|user| (user, change)));
     }
 
-    fn add_activity(&mut self, activity: &Activity, found: &mut Found<User, ()>) {
+    /// Adds an activity.
+    #[inline]
+    pub fn add_activity(&mut self, activity: &Activity, found: &mut Found<User, ()>) {
         self.inputs.activity += 1;
         let is_page_view = match activity.action {
             // Whoever failed to log in is not known to be who he says.
@@ -186,7 +164,9 @@ impl Fold {
         found.add(activity.session, (), visit, activity.user.map(|user| (user, change)));
     }
 
-    fn add_health_check(&mut self, check: &HealthCheck) {
+    /// Adds a health check.
+    #[inline]
+    pub fn add_health_check(&mut self, check: &HealthCheck) {
         self.inputs.health_checks += 1;
         let tool = self.tools.entry(check.tool).or_default();
         tool.checks += 1;

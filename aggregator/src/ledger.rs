@@ -21,8 +21,8 @@ use crate::fold::exact::ratio;
 use crate::fold::ids::IdMap;
 use crate::fold::shards::Shard;
 use crate::lookup;
-use crate::scan::Limits;
-use crate::scan::pass::{Pass, Unread, pass};
+use crate::scan::pass::{Limits, Pass, Unread, pass};
+use crate::source::Source;
 use book::{Book, Country, OTHER_COUNTRY, Tool, User};
 
 const MILLIS_PER_MINUTE: u128 = 60_000;
@@ -38,16 +38,23 @@ pub struct Ledger {
     pub users: Vec<UserDay>,
 }
 
-/// Reads the events of `day` and makes its rows.
+/// Reads the events of `day` and makes its rows, which know nothing of the collections in `expired`.
 ///
 /// # Errors
 /// MongoDB fails, or a cursor returns what is not BSON.
-pub async fn of(database: &Database, day: Day, limits: Limits, now: DateTime) -> anyhow::Result<Ledger> {
+pub async fn of(
+    database: &Database,
+    day: Day,
+    limits: Limits,
+    expired: &[Source],
+    now: DateTime,
+) -> anyhow::Result<Ledger> {
     let mut passes = Passes::default();
     let mut unread = Unread::of_a_day();
     while let Some(held) = unread.next() {
-        let Pass { part, shards, .. } =
-            pass::<Book>(database, day, limits, held).await.context("reading the events by tool and by user")?;
+        let Pass { part, shards, .. } = pass::<Book>(database, day, limits, expired, held)
+            .await
+            .context("reading the events by tool and by user")?;
         unread.done(day, &shards.held());
         // Every pass sees all events, so of the first alone.
         passes.tools.get_or_insert(part.tools);
@@ -64,7 +71,25 @@ pub async fn of(database: &Database, day: Day, limits: Limits, now: DateTime) ->
             }
         }
     }
-    Ok(passes.ledger(day, now))
+    let mut ledger = passes.ledger(day, now);
+    ledger.forget(expired);
+    Ok(ledger)
+}
+
+impl Ledger {
+    /// What these collections would have said is unknown: null, not 0.
+    fn forget(&mut self, expired: &[Source]) {
+        if expired.contains(&Source::HealthChecks) {
+            for tool in &mut self.tools {
+                (tool.health_checks, tool.healthy_checks) = (None, None);
+            }
+        }
+        if expired.contains(&Source::Activities) {
+            for user in &mut self.users {
+                (user.page_views, user.visits, user.minutes) = (None, None, None);
+            }
+        }
+    }
 }
 
 /// What the passes that are over have found.
@@ -79,13 +104,7 @@ struct Passes {
 }
 
 impl Passes {
-    fn add(
-        &mut self,
-        day: Day,
-        shard: Shard<User, Option<ObjectId>>,
-        plans: &FxHashMap<ObjectId, Plan>,
-        now: DateTime,
-    ) {
+    fn add(&mut self, day: Day, shard: Shard<User, Option<ObjectId>>, plans: &IdMap<Plan>, now: DateTime) {
         for (id, user) in &shard.users {
             let plan = plans.get(id);
             for (tool, uses) in &user.uses {
@@ -118,8 +137,8 @@ impl Passes {
         tools.sort_unstable_by_key(|tool| tool.tool_id);
         for user in &mut users {
             let (count_of, millis) = visits.get(&user.user_id).copied().unwrap_or_default();
-            user.visits = count(count_of);
-            user.minutes = ratio(millis.into(), MILLIS_PER_MINUTE).unwrap_or_default();
+            user.visits = Some(count(count_of));
+            user.minutes = Some(ratio(millis.into(), MILLIS_PER_MINUTE).unwrap_or_default());
         }
         users.sort_unstable_by_key(|user| user.user_id);
         Ledger { day, tools, users }
@@ -157,8 +176,8 @@ fn tool_day(day: Day, id: ObjectId, tool: &Tool, people: &UsersOfTool, now: Date
         },
         by_plan: people.uses_by_plan.iter().map(|(plan, uses)| (plan.to_string(), count(*uses))).collect(),
         by_country: tool.countries.iter().map(|(country, uses)| (name_of(*country), count(*uses))).collect(),
-        health_checks: count(tool.checks),
-        healthy_checks: count(tool.healthy_checks),
+        health_checks: Some(count(tool.checks)),
+        healthy_checks: Some(count(tool.healthy_checks)),
         last_used_at: tool.last_use.map(DateTime::from_millis),
         last_health_check_at: tool.last_check.map(DateTime::from_millis),
         updated_at: now,
@@ -173,9 +192,9 @@ fn user_day(day: Day, id: ObjectId, user: &User, now: DateTime) -> UserDay {
         user_id: id,
         usage: user.uses.iter().map(|(_, uses)| i64::from(*uses)).sum(),
         failures: user.failures.into(),
-        page_views: user.page_views.into(),
-        visits: 0,
-        minutes: 0.0,
+        page_views: Some(user.page_views.into()),
+        visits: Some(0),
+        minutes: Some(0.0),
         last_used_at: user.last_use.map(DateTime::from_millis),
         last_activity_at: DateTime::from_millis(user.last_activity.unwrap_or_default()),
         updated_at: now,

@@ -7,27 +7,35 @@ use anyhow::Context;
 use bson::oid::ObjectId;
 use bson::raw::RawBsonRef;
 use bson::{DateTime, Document, RawDocumentBuf, doc};
+use chrono::{TimeDelta, Utc};
 use common::day::Day;
 use common::documents::rollup_day::{self, RollupDay};
 use common::documents::system_analytics::SystemAnalytics;
 use common::documents::user::Plan;
 use common::documents::{system_analytics, tool, user};
+use common::schema;
 use futures::TryStreamExt;
+use mongodb::error::ErrorKind;
 use mongodb::options::{ReadConcern, SelectionCriteria};
 use mongodb::raw_batch_cursor::RawBatchCursor;
-use mongodb::{Collection, Database};
-use rustc_hash::FxHashMap;
+use mongodb::{Collection, Database, IndexModel};
 use serde::Deserialize;
 
 use crate::fold::People;
-use crate::scan::Source;
+use crate::fold::ids::IdMap;
+use crate::retention::Retention;
 use crate::schedule;
+use crate::source::Source;
 
 /// Ids of one `$in`: far below the limit of a command.
 const IDS_OF_A_QUERY: usize = 20_000;
 
 /// Looking one id up costs the server about as much as streaming this many.
 const STREAMED_PER_LOOKED_UP: u64 = 4;
+
+/// Codes of the server.
+const NOT_ALLOWED: i32 = 13;
+const NO_COLLECTION: i32 = 26;
 
 /// Counts over `users`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -131,7 +139,7 @@ fn users(database: &Database) -> Collection<RawDocumentBuf> {
 ///
 /// # Errors
 /// MongoDB fails.
-pub async fn tool_names(database: &Database, tools: &[ObjectId]) -> anyhow::Result<FxHashMap<ObjectId, String>> {
+pub async fn tool_names(database: &Database, tools: &[ObjectId]) -> anyhow::Result<IdMap<String>> {
     let mut documents = database
         .collection::<RawDocumentBuf>(tool::COLLECTION)
         .find(doc! { "_id": { "$in": tools } })
@@ -139,7 +147,7 @@ pub async fn tool_names(database: &Database, tools: &[ObjectId]) -> anyhow::Resu
         .read_concern(ReadConcern::majority())
         .await
         .context("reading the tools' names")?;
-    let mut names = FxHashMap::default();
+    let mut names = IdMap::default();
     while documents.advance().await? {
         let document = documents.current();
         if let (Ok(id), Ok(name)) = (document.get_object_id("_id"), document.get_str("name")) {
@@ -153,8 +161,8 @@ pub async fn tool_names(database: &Database, tools: &[ObjectId]) -> anyhow::Resu
 ///
 /// # Errors
 /// MongoDB fails.
-pub async fn plans(database: &Database, ids: &[ObjectId]) -> anyhow::Result<FxHashMap<ObjectId, Plan>> {
-    let mut plans = FxHashMap::default();
+pub async fn plans(database: &Database, ids: &[ObjectId]) -> anyhow::Result<IdMap<Plan>> {
+    let mut plans = IdMap::default();
     for ids in ids.chunks(IDS_OF_A_QUERY) {
         let mut found = users(database)
             .find(doc! { "_id": { "$in": ids } })
@@ -243,7 +251,52 @@ pub async fn day_states(database: &Database) -> anyhow::Result<Vec<RollupDay>> {
 /// MongoDB fails, or holds a document of another form.
 pub async fn settled_days(database: &Database) -> anyhow::Result<BTreeSet<Day>> {
     let states = day_states(database).await?;
-    Ok(states.into_iter().filter(schedule::is_settled).map(|day| day.date).collect())
+    let now = Utc::now();
+    Ok(states.into_iter().filter(|day| schedule::is_settled(day, now)).map(|day| day.date).collect())
+}
+
+/// How long each collection of events keeps them, by the indexes that the server has: an operator may have changed them.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn retention(database: &Database) -> anyhow::Result<Retention> {
+    let [tool_uses, activities, health_checks] = Source::ALL.map(|source| expiry(database, source));
+    let (tool_uses, activities, health_checks) = tokio::try_join!(tool_uses, activities, health_checks)?;
+    Ok(Retention([tool_uses, activities, health_checks]))
+}
+
+async fn expiry(database: &Database, source: Source) -> anyhow::Result<Option<TimeDelta>> {
+    let indexes = match database.collection::<RawDocumentBuf>(source.collection()).list_indexes().await {
+        Ok(indexes) => indexes.try_collect().await,
+        Err(error) => Err(error),
+    };
+    let indexes: Vec<IndexModel> = match indexes {
+        Ok(indexes) => indexes,
+        Err(error) if code(&error) == Some(NO_COLLECTION) => Vec::new(),
+        // A role of before, which may not list indexes: what admin migrate makes.
+        Err(error) if code(&error) == Some(NOT_ALLOWED) => {
+            return Ok(TimeDelta::from_std(expiry_by_schema(source)).ok());
+        }
+        Err(error) => return Err(error).with_context(|| format!("reading the indexes of {source}")),
+    };
+    let on_timestamp = indexes.into_iter().filter(|index| index.keys.keys().eq(["timestamp"]));
+    let after = on_timestamp.filter_map(|index| index.options?.expire_after).min();
+    Ok(after.and_then(|after| TimeDelta::from_std(after).ok()))
+}
+
+fn expiry_by_schema(source: Source) -> std::time::Duration {
+    match source {
+        Source::ToolUses => schema::USAGE_ANALYTICS_TTL,
+        Source::Activities => schema::ACTIVITY_LOGS_TTL,
+        Source::HealthChecks => schema::HEALTH_CHECKS_TTL,
+    }
+}
+
+fn code(error: &mongodb::error::Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => Some(command.code),
+        _ => None,
+    }
 }
 
 /// The day of the earliest event that is still there.

@@ -17,8 +17,9 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use aggregator::lease::{self, Held};
 use aggregator::observe::Observer;
-use aggregator::rollup::{Rolled, Rollup};
-use aggregator::scan::Limits;
+use aggregator::rolled::Rolled;
+use aggregator::rollup::Rollup;
+use aggregator::scan::pass::Limits;
 use aggregator::schedule::{self, Schedule};
 use aggregator::{counters, lookup, metrics, retry, serve, show, status, verify};
 
@@ -80,6 +81,9 @@ struct Run {
     /// Leaves out days that are done and have no late events: goes on where an interrupted run ended
     #[arg(long)]
     resume: bool,
+    /// Rolls a day up although events that its last roll-up counted are gone: only where they were removed on purpose
+    #[arg(long)]
+    accept_removed: bool,
 }
 
 #[derive(Args)]
@@ -134,6 +138,7 @@ async fn run(settings: &Settings, options: &Run) -> anyhow::Result<()> {
     if let Some(engine) = options.engine {
         rollup.engine = engine.into();
     }
+    rollup.accepts_removed = options.accept_removed;
     if options.resume {
         let settled = lookup::settled_days(&rollup.database).await?;
         days.retain(|day| !settled.contains(day));
@@ -206,7 +211,9 @@ async fn status(settings: &Settings, last: usize) -> anyhow::Result<()> {
 async fn show(settings: &Settings, day: Day, json: bool) -> anyhow::Result<()> {
     let database = mongo::connect(&settings.mongodb).await?;
     let Some(document) = lookup::daily_document(&database, day).await? else {
-        bail!(show::missing(day, schedule::is_over(day, Utc::now())));
+        let now = Utc::now();
+        let is_sealed = lookup::day_state(&database, day).await?.is_some_and(|state| state.is_sealed(now));
+        bail!(show::missing(day, schedule::is_over(day, now), is_sealed));
     };
     if json {
         let document = bson::serialize_to_bson(&document)?.into_relaxed_extjson();
@@ -268,7 +275,7 @@ async fn rollup(settings: &Settings) -> anyhow::Result<Rollup> {
         readers: settings.aggregator.scan_readers,
         memory: settings.aggregator.scan_memory_mib.saturating_mul(1024 * 1024),
     };
-    Ok(Rollup { database, engine: settings.aggregator.engine, limits })
+    Ok(Rollup { database, engine: settings.aggregator.engine, limits, accepts_removed: false })
 }
 
 fn summary(rolled: &Rolled) -> String {

@@ -10,9 +10,9 @@ use common::metrics::{Label, counter, found, gauge, histogram, known};
 use common::suspicious::Suspicion;
 
 use crate::daily::{MOST_USED_TOOLS, UNKNOWN_TOOL};
-use crate::observe::Standing;
-use crate::rollup::Rolled;
-use crate::scan::Source;
+use crate::rolled::Rolled;
+use crate::schedule::Standing;
+use crate::source::Source;
 
 const OUTCOME: &[Label] = &[known("outcome", || vec!["rolled", "provisional", "failed"])];
 const COLLECTION: &[Label] = &[known("collection", || Source::ALL.map(Source::collection).to_vec())];
@@ -51,7 +51,12 @@ declare_metrics! {
         "devtoolkit_aggregator_days_due",
         "Finished days that wait to be rolled up, for the first time or for late events, whoever works",
     );
-    DAYS_FAILED = gauge("devtoolkit_aggregator_days_failed", "Days whose last attempt failed, whoever made it");
+    DAYS_FAILED =
+        gauge("devtoolkit_aggregator_days_failed", "Days whose last attempt failed or killed the process, whoever made it");
+    LATEST_FAILED_DAY = gauge(
+        "devtoolkit_aggregator_latest_failed_day_timestamp_seconds",
+        "Start of the latest day whose last attempt failed or killed the process; 0 when there is none",
+    );
     OLDEST_DIRTY = gauge(
         "devtoolkit_aggregator_oldest_dirty_timestamp_seconds",
         "Since when the day waits that has waited longest with late events; 0 when none does",
@@ -151,6 +156,7 @@ pub fn standing(standing: &Standing) {
     let seconds = |time: Option<DateTime<Utc>>| time.map_or(0.0, |time| time.timestamp_millis() as f64 / 1_000.0);
     DAYS_DUE.gauge(&[]).set(standing.days_due as f64);
     DAYS_FAILED.gauge(&[]).set(standing.days_failed as f64);
+    LATEST_FAILED_DAY.gauge(&[]).set(seconds(standing.latest_failed.map(common::day::Day::start)));
     OLDEST_DIRTY.gauge(&[]).set(seconds(standing.oldest_dirty));
     LATEST_DAY.gauge(&[]).set(seconds(standing.latest_day.map(common::day::Day::start)));
 }
@@ -169,7 +175,7 @@ impl DailyNumbers {
         DAILY_DATE.gauge(&[]).set(day.map_or(0.0, |day| day.date.start().timestamp() as f64));
         for (kind, users) in [
             ("total", of(|day| Some(day.metrics.users.total as f64))),
-            ("active", of(|day| Some(day.metrics.users.active as f64))),
+            ("active", of(|day| day.metrics.users.active.map(|n| n as f64))),
             ("new", of(|day| Some(day.metrics.users.new as f64))),
             ("verified", of(|day| Some(day.metrics.users.verified as f64))),
             ("premium", of(|day| Some(day.metrics.users.premium as f64))),
@@ -183,8 +189,8 @@ impl DailyNumbers {
             (DAILY_RESPONSE_TIME, of(|day| day.metrics.performance.average_response_time.map(|ms| ms / 1_000.0))),
             (DAILY_ERROR_RATIO, of(|day| day.metrics.performance.error_rate)),
             (DAILY_UPTIME_RATIO, of(|day| day.metrics.performance.uptime.map(|percent| percent / 100.0))),
-            (DAILY_PEAK_USERS, of(|day| Some(day.metrics.performance.peak_concurrent_users as f64))),
-            (DAILY_PAGE_VIEWS, of(|day| Some(day.metrics.engagement.page_views as f64))),
+            (DAILY_PEAK_USERS, of(|day| day.metrics.performance.peak_concurrent_users.map(|n| n as f64))),
+            (DAILY_PAGE_VIEWS, of(|day| day.metrics.engagement.page_views.map(|n| n as f64))),
             (DAILY_BOUNCE_RATIO, of(|day| day.metrics.engagement.bounce_rate)),
             (DAILY_VISIT_DURATION, of(|day| day.metrics.engagement.average_session_duration.map(minutes))),
             (DAILY_RETURN_USER_RATIO, of(|day| day.metrics.engagement.return_user_rate)),

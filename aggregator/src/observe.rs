@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use bson::Document;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use common::day::Day;
-use common::documents::rollup_day::{RollupDay, State};
+use common::documents::rollup_day::RollupDay;
 use common::documents::system_analytics::SystemAnalytics;
 use common::mongo;
 use common::settings::Security;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::lookup;
 use crate::metrics::{self, DailyNumbers};
-use crate::schedule::{self, due_days};
+use crate::schedule::{self, Standing, due_days};
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -26,19 +26,6 @@ const INTERVAL: Duration = Duration::from_secs(15);
 /// A server that was stopped where it stands keeps its connections open, and never answers. Less than [`INTERVAL`], so that one
 /// that cannot keep up is not asked twice at a time.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
-
-/// How the days stand.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Finished days that wait to be rolled up.
-    pub days_due: usize,
-    /// Days whose last attempt failed.
-    pub days_failed: usize,
-    /// Since when the day waits that has waited longest with late events.
-    pub oldest_dirty: Option<DateTime<Utc>>,
-    /// The latest day whose document is final.
-    pub latest_day: Option<Day>,
-}
 
 /// Looks and shows.
 #[derive(Debug)]
@@ -155,11 +142,14 @@ async fn read(database: &Database) -> anyhow::Result<(Standing, Option<Document>
 }
 
 fn standing(first_event: Option<Day>, states: &[RollupDay], latest_day: Option<Day>, today: Day) -> Standing {
-    let settled = states.iter().filter(|day| schedule::is_settled(day)).map(|day| day.date).collect();
-    let unsettled = || states.iter().filter(|day| !schedule::is_settled(day));
+    let now = Utc::now();
+    let settled = states.iter().filter(|day| schedule::is_settled(day, now)).map(|day| day.date).collect();
+    let unsettled = || states.iter().filter(|day| !schedule::is_settled(day, now));
+    let failing = || unsettled().filter(|day| schedule::is_failing(day));
     Standing {
         days_due: due_days(first_event, today, &settled).len(),
-        days_failed: unsettled().filter(|day| day.state == Some(State::Failed)).count(),
+        days_failed: failing().count(),
+        latest_failed: failing().map(|day| day.date).max(),
         oldest_dirty: unsettled().filter_map(|day| day.dirty_since).min().map(bson::DateTime::to_chrono),
         latest_day,
     }
@@ -167,23 +157,14 @@ fn standing(first_event: Option<Day>, states: &[RollupDay], latest_day: Option<D
 
 #[cfg(test)]
 mod tests {
+    use common::documents::rollup_day::State;
+
     use super::*;
 
     #[test]
     fn a_day_is_due_failed_or_dirty_until_it_is_settled() {
         let day = |text: &str| Day::parse(text).unwrap();
-        let state = |date: &str, state: Option<State>| RollupDay {
-            date: day(date),
-            state,
-            rolled_at: None,
-            inputs: None,
-            duration_ms: None,
-            attempts: 0,
-            last_error: None,
-            dirty_since: None,
-            dirty_marks: 0,
-            sealed_at: None,
-        };
+        let state = |date: &str, state: Option<State>| RollupDay { state, ..RollupDay::untried(day(date)) };
         let dirty = |date: &str, since: i64| RollupDay {
             dirty_since: Some(bson::DateTime::from_millis(since)),
             ..state(date, Some(State::Rolled))
@@ -192,14 +173,15 @@ mod tests {
             state("2024-01-11", Some(State::Failed)),
             state("2024-01-12", Some(State::Rolled)),
             dirty("2024-01-13", 2_000),
-            dirty("2024-01-14", 1_000),
+            RollupDay { attempts: 2, ..dirty("2024-01-14", 1_000) },
             RollupDay { sealed_at: Some(bson::DateTime::from_millis(0)), ..dirty("2024-01-15", 500) },
             state("2024-01-17", Some(State::Provisional)),
         ];
         let found = standing(Some(day("2024-01-11")), &states, None, day("2024-01-17"));
-        let oldest_dirty = DateTime::from_timestamp(1, 0);
+        let oldest_dirty = chrono::DateTime::from_timestamp(1, 0);
         // The 16th was never tried.
-        assert_eq!(found, Standing { days_due: 4, days_failed: 1, oldest_dirty, latest_day: None });
+        let latest_failed = Some(day("2024-01-14"));
+        assert_eq!(found, Standing { days_due: 4, days_failed: 2, latest_failed, oldest_dirty, latest_day: None });
         assert_eq!(standing(None, &[], None, day("2024-01-17")), Standing::default());
     }
 }

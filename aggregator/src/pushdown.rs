@@ -27,7 +27,7 @@ use crate::fold::totals::{Sums, VisitSums};
 use crate::fold::visits::LONGEST_GAP;
 use crate::fold::{FARTHEST, Totals};
 use crate::lookup::created_before;
-use crate::scan::within;
+use crate::source::within;
 
 /// What `day`'s events say, and how many of its active users were created before it began.
 ///

@@ -1,21 +1,24 @@
 //! One day, from its events to its published document.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use bson::DateTime;
 use bson::oid::ObjectId;
+use chrono::Utc;
 use common::day::Day;
-use common::documents::rollup_day::Inputs;
+use common::documents::rollup_day::RollupDay;
 use common::documents::system_analytics::{Engine, SystemAnalytics};
 use common::mongo;
 use mongodb::Database;
 
 use crate::daily::{self, Ingredients};
 use crate::lease::Held;
+use crate::retention::{self, Fate, Refused, is_refused};
 use crate::retry::passing_faults;
-use crate::scan::Limits;
+use crate::rolled::{Rolled, Took};
+use crate::scan::pass::Limits;
+use crate::source::Source;
 use crate::{counters, lease, ledger, lookup, metrics, publish, pushdown, scan};
 
 /// How days are rolled up.
@@ -27,64 +30,22 @@ pub struct Rollup {
     pub engine: Engine,
     /// What the scan engine may take.
     pub limits: Limits,
-}
-
-/// A day that was rolled up.
-#[derive(Clone, Copy, Debug)]
-pub struct Rolled {
-    /// The day.
-    pub day: Day,
-    /// From how many documents.
-    pub inputs: Inputs,
-    /// How long it took.
-    pub took: Took,
-    /// The day was not over.
-    pub provisional: bool,
-}
-
-/// How long each step of a day's roll-up took.
-#[derive(Clone, Copy, Debug)]
-pub struct Took {
-    /// Computing the document.
-    pub document: Duration,
-    /// Reading the events again for the rows of tools and users.
-    pub rows: Duration,
-    /// Writing the rows, and moving the counters with them.
-    pub counters: Duration,
-    /// Publishing the document.
-    pub publishing: Duration,
-}
-
-impl Took {
-    /// All steps together.
-    pub fn total(&self) -> Duration {
-        self.document + self.rows + self.counters + self.publishing
-    }
-}
-
-/// Seconds: in all, and of each step.
-impl fmt::Display for Took {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { document, rows, counters, publishing } = self;
-        let [total, document, rows, counters, publishing] =
-            [self.total(), *document, *rows, *counters, *publishing].map(|step| step.as_secs_f64());
-        write!(
-            formatter,
-            "{total:.1} s (document {document:.1}, rows {rows:.1}, counters {counters:.1}, publishing {publishing:.1})"
-        )
-    }
+    /// Rolls a day up also when fewer events of it are there than its last roll-up counted: somebody removed them on purpose.
+    pub accepts_removed: bool,
 }
 
 impl Rollup {
     /// Rolls `day` up and publishes it. Doing so again, or after being killed at any point, gives the same document.
     ///
     /// # Errors
-    /// MongoDB fails for longer than a failover takes, or refuses a write. The reason is noted in `rollup_days` too.
+    /// MongoDB fails for longer than a failover takes, or refuses a write; events that were counted are gone. The reason is noted in
+    /// `rollup_days` too. [`Refused`] when the day must not be computed any more; then nothing is noted.
     pub async fn day(&self, lease: &Held, day: Day) -> anyhow::Result<Rolled> {
         let result =
             self.compute_and_publish(lease, day).await.with_context(|| format!("{day} could not be rolled up"));
         match &result {
             Ok(rolled) => metrics::rolled(rolled),
+            Err(error) if is_refused(error) => {}
             Err(error) => {
                 metrics::failed();
                 // Who was taken over has nothing to say about the day any more.
@@ -105,18 +66,31 @@ impl Rollup {
         let database = &self.database;
         // Before the events: what is marked dirty from now on may not be among those that are read.
         let state = passing_faults(|| lookup::day_state(database, day)).await?;
-        ensure!(
-            state.as_ref().is_none_or(|state| state.sealed_at.is_none()),
-            "{day} is sealed: its events are not whole any more, so its numbers stay as they are"
-        );
+        let expired = match self.fate(day, state.as_ref()).await? {
+            Fate::Open(expired) | Fate::Seal(expired) => expired,
+            Fate::Lost(sources) => {
+                passing_faults(|| publish::seal(database, lease, day, DateTime::now())).await?;
+                bail!(Refused::Lost { day, collections: retention::names(&sources) });
+            }
+        };
+        passing_faults(|| publish::begun(database, lease, day)).await?;
         let mut step = Step(started);
-        let document = passing_faults(|| self.compute(day, self.engine)).await?;
+        let document = passing_faults(|| self.compute(day, self.engine, &expired)).await?;
+        let inputs = document.rollup.as_ref().map(|rollup| rollup.inputs).unwrap_or_default();
+        if !self.accepts_removed {
+            let counted = state.as_ref().and_then(|state| state.inputs);
+            if let Some(removed) = counted.and_then(|counted| retention::removed(&counted, &inputs, &expired)) {
+                bail!(
+                    "{removed}: somebody removed them, and the numbers stay as they are; to publish the smaller numbers, run: \
+                     aggregator run --date {day} --accept-removed"
+                );
+            }
+        }
         let of_document = step.end();
-        let ledger = passing_faults(|| ledger::of(database, day, self.limits, document.updated_at)).await?;
+        let ledger = passing_faults(|| ledger::of(database, day, self.limits, &expired, document.updated_at)).await?;
         let of_rows = step.end();
         counters::write(database, lease, &ledger, Day::today().max(day)).await?;
         let of_counters = step.end();
-        let inputs = document.rollup.as_ref().map(|rollup| rollup.inputs).unwrap_or_default();
         let marks = state.map_or(0, |state| state.dirty_marks);
         passing_faults(|| publish::day(database, lease, &document, marks, started))
             .await
@@ -126,16 +100,24 @@ impl Rollup {
         Ok(Rolled { day, inputs, took, provisional })
     }
 
-    /// The document that `engine` makes of `day`, without writing anything.
+    /// What may be done with `day`, of which `known` is known; an error for a day that is sealed.
+    async fn fate(&self, day: Day, known: Option<&RollupDay>) -> anyhow::Result<Fate> {
+        let now = Utc::now();
+        ensure!(known.is_none_or(|known| !known.is_sealed(now)), Refused::Sealed(day));
+        let retention = passing_faults(|| lookup::retention(&self.database)).await?;
+        Ok(retention.fate(day, known, now))
+    }
+
+    /// The document that `engine` makes of `day`, without writing anything. It knows nothing of the collections in `expired`.
     ///
     /// # Errors
     /// MongoDB fails.
-    pub async fn compute(&self, day: Day, engine: Engine) -> anyhow::Result<SystemAnalytics> {
+    pub async fn compute(&self, day: Day, engine: Engine, expired: &[Source]) -> anyhow::Result<SystemAnalytics> {
         let database = &self.database;
         let now = DateTime::now();
         let users = lookup::user_counts(database, day).await?;
         let (totals, returning_users) = match engine {
-            Engine::Scan => scan::count(database, day, self.limits, users.total).await?,
+            Engine::Scan => scan::count(database, day, self.limits, expired, users.total).await?,
             Engine::Pushdown => pushdown::count(database, day).await?,
         };
         let most_used: Vec<ObjectId> = daily::most_used(&totals.tools_by_use).map(|(tool, _)| tool).collect();
@@ -151,6 +133,7 @@ impl Rollup {
             tool_names: &tool_names,
             yesterday: yesterday.as_ref(),
             previous: previous.as_ref(),
+            expired,
             now,
         }))
     }

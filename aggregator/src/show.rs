@@ -42,7 +42,7 @@ const fn number(name: &'static str, kind: Kind, better: Better, read: fn(&Metric
 
 const USERS: &[Number] = &[
     number("Total", Kind::Count, Better::More, |day| Some(day.users.total as f64)),
-    number("Active", Kind::Count, Better::More, |day| Some(day.users.active as f64)),
+    number("Active", Kind::Count, Better::More, |day| day.users.active.map(|n| n as f64)),
     number("New", Kind::Count, Better::More, |day| Some(day.users.new as f64)),
     number("Verified", Kind::Count, Better::More, |day| Some(day.users.verified as f64)),
     number("Premium", Kind::Count, Better::More, |day| Some(day.users.premium as f64)),
@@ -58,11 +58,13 @@ const PERFORMANCE: &[Number] = &[
     number("Response time, mean", Kind::Millis, Better::Less, |day| day.performance.average_response_time),
     number("Failed uses", Kind::Share, Better::Less, |day| day.performance.error_rate),
     number("Uptime", Kind::Percent, Better::More, |day| day.performance.uptime),
-    number("Users at once, peak", Kind::Count, Better::More, |day| Some(day.performance.peak_concurrent_users as f64)),
+    number("Users at once, peak", Kind::Count, Better::More, |day| {
+        day.performance.peak_concurrent_users.map(|n| n as f64)
+    }),
 ];
 
 const ENGAGEMENT: &[Number] = &[
-    number("Page views", Kind::Count, Better::More, |day| Some(day.engagement.page_views as f64)),
+    number("Page views", Kind::Count, Better::More, |day| day.engagement.page_views.map(|n| n as f64)),
     number("Bounced visits", Kind::Share, Better::Less, |day| day.engagement.bounce_rate),
     number("Visit, mean", Kind::Minutes, Better::More, |day| day.engagement.average_session_duration),
     number("Returning users", Kind::Share, Better::More, |day| day.engagement.return_user_rate),
@@ -187,6 +189,12 @@ fn origin(rollup: &Rollup) -> String {
         origin
             .push_str(&format!("\n{} documents could not be read and are left out.", count(rollup.inputs.unreadable)));
     }
+    if !rollup.expired.is_empty() {
+        origin.push_str(&format!(
+            "\n{} had begun to expire when the day was first rolled up: {NOTHING} stands for what nobody can know any more.",
+            printable(&rollup.expired.join(" and "))
+        ));
+    }
     if rollup.provisional {
         origin.push_str("\nThe day is not over: these numbers will change.");
     }
@@ -224,12 +232,15 @@ fn change(before: Option<f64>, now: Option<f64>, number: &Number) -> Cell {
 }
 
 /// What to say when `day` has no document.
-pub fn missing(day: Day, is_over: bool) -> String {
-    if is_over {
+pub fn missing(day: Day, is_over: bool, is_sealed: bool) -> String {
+    if is_sealed {
+        format!("{day} has no daily document, and gets none: it was sealed before it was ever rolled up")
+    } else if is_over {
         format!("{day} has no daily document yet; make it with: aggregator run --date {day}")
     } else {
         format!(
-            "{day} is not over yet, so it has no daily document; after midnight UTC make it with: aggregator run --date {day}"
+            "{day} is not over yet and has no document; aggregator serve writes a provisional one every aggregator.refresh: see \
+             that it runs, and that events of the day are there"
         )
     }
 }

@@ -16,17 +16,19 @@ pub struct Line {
     pub day: Day,
     /// What is known of it; none when it was never tried.
     pub known: Option<RollupDay>,
+    /// Whether it is over.
+    pub is_over: bool,
 }
 
-/// Every finished day since the first with events or the first that was tried, newest first.
+/// Today, and every day before it since the first with events or the first that was tried, newest first.
 pub fn lines(states: Vec<RollupDay>, first_event: Option<Day>, today: Day) -> Vec<Line> {
     let first_known = states.first().map(|known| known.date);
     let Some(first) = [first_event, first_known].into_iter().flatten().min() else { return Vec::new() };
-    let last = states.last().map_or(today.previous(), |known| known.date.max(today.previous()));
+    let last = states.last().map_or(today, |known| known.date.max(today));
     let mut states = states.into_iter().rev().peekable();
     Day::range_inclusive(first, last)
         .rev()
-        .map(|day| Line { day, known: states.next_if(|known| known.date == day) })
+        .map(|day| Line { day, known: states.next_if(|known| known.date == day), is_over: day < today })
         .collect()
 }
 
@@ -53,7 +55,7 @@ fn row(line: &Line, now: DateTime<Utc>) -> Vec<Cell> {
     let age = rolled_at.map(|at| human(now - at.to_chrono()));
     vec![
         Cell::new(line.day),
-        state(line),
+        state(line, now),
         count(inputs.map(|inputs| inputs.tool_usage)),
         count(inputs.map(|inputs| inputs.activity)),
         count(inputs.map(|inputs| inputs.health_checks)),
@@ -64,14 +66,15 @@ fn row(line: &Line, now: DateTime<Utc>) -> Vec<Cell> {
     ]
 }
 
-fn state(line: &Line) -> Cell {
+fn state(line: &Line, now: DateTime<Utc>) -> Cell {
     let known = line.known.as_ref();
     match known.and_then(|known| known.state) {
-        _ if known.is_some_and(|known| known.sealed_at.is_some()) => Cell::new("sealed"),
+        _ if known.is_some_and(|known| known.is_sealed(now)) => Cell::new("sealed"),
         Some(State::Failed) => Cell::new("failed").fg(Color::Red),
         Some(_) if known.is_some_and(|known| known.dirty_since.is_some()) => Cell::new("dirty").fg(Color::Yellow),
         Some(State::Rolled) => Cell::new("rolled").fg(Color::Green),
         Some(State::Provisional) => Cell::new("provisional"),
+        None if !line.is_over => Cell::new("not over"),
         None => Cell::new("due").fg(Color::Yellow),
     }
 }
@@ -80,7 +83,14 @@ fn remark(line: &Line, now: DateTime<Utc>) -> String {
     let Some(known) = &line.known else { return String::new() };
     let mut remarks = Vec::new();
     if let Some(error) = &known.last_error {
-        remarks.push(format!("failed {} times: {}", known.attempts, printable(error)));
+        let failed = if known.state == Some(State::Failed) { " failed" } else { "" };
+        remarks.push(format!("attempt {}{failed}: {}", known.attempts, printable(error)));
+    }
+    if let Some(at) = known.sealed_at.filter(|_| !known.is_sealed(now)) {
+        remarks.push(format!("takes no more events, sealed in {}", human(at.to_chrono() - now)));
+    }
+    if !known.expired.is_empty() {
+        remarks.push(format!("{} had expired", printable(&known.expired.join(" and "))));
     }
     if let Some(since) = known.dirty_since {
         remarks.push(format!("late events for {}", human(now - since.to_chrono())));
@@ -97,26 +107,16 @@ mod tests {
     use super::*;
 
     fn known(date: &str, state: Option<State>) -> RollupDay {
-        RollupDay {
-            date: Day::parse(date).unwrap(),
-            state,
-            rolled_at: None,
-            inputs: None,
-            duration_ms: None,
-            attempts: 0,
-            last_error: None,
-            dirty_since: None,
-            dirty_marks: 0,
-            sealed_at: None,
-        }
+        RollupDay { state, ..RollupDay::untried(Day::parse(date).unwrap()) }
     }
 
     #[test]
     fn every_day_has_a_line_also_one_that_was_never_tried() {
         let states = vec![known("2024-01-12", Some(State::Rolled)), known("2024-01-14", Some(State::Failed))];
         let lines = lines(states, Day::parse("2024-01-11").ok(), Day::parse("2024-01-16").unwrap());
-        let seen: Vec<_> = lines.iter().map(|line| (line.day.to_string(), state(line).content())).collect();
+        let seen: Vec<_> = lines.iter().map(|line| (line.day.to_string(), state(line, Utc::now()).content())).collect();
         let expected = [
+            ("2024-01-16", "not over"),
             ("2024-01-15", "due"),
             ("2024-01-14", "failed"),
             ("2024-01-13", "due"),
@@ -130,7 +130,7 @@ mod tests {
     fn a_failure_says_why_and_how_often() {
         let mut failed = known("2024-01-12", Some(State::Failed));
         (failed.attempts, failed.last_error) = (3, Some("no such shard".into()));
-        let line = Line { day: failed.date, known: Some(failed) };
-        assert_eq!(remark(&line, Utc::now()), "failed 3 times: no such shard");
+        let line = Line { day: failed.date, known: Some(failed), is_over: true };
+        assert_eq!(remark(&line, Utc::now()), "attempt 3 failed: no such shard");
     }
 }

@@ -1,12 +1,14 @@
 //! `aggregator verify`: computes a day with both engines, and holds them and the stored document to each other.
 
 use bson::{Bson, Document};
+use chrono::Utc;
 use comfy_table::{Cell, Table};
 use common::day::Day;
 use common::documents::system_analytics::{Engine, SystemAnalytics};
 use common::terminal::printable;
 use serde::Serialize;
 
+use crate::retention::{self, Fate};
 use crate::rollup::Rollup;
 use crate::{lookup, table};
 
@@ -18,8 +20,10 @@ const ABSENT: &str = "–";
 pub struct Verified {
     /// The day.
     pub day: Day,
-    /// True: its events are not whole any more, so it was not computed.
-    pub sealed: bool,
+    /// Why it was not computed: it is sealed, or its events are not whole any more.
+    pub not_whole: Option<String>,
+    /// Which events that its last roll-up counted are gone, though none have expired.
+    pub removed: Option<String>,
     /// Whether it has a daily document.
     pub stored: bool,
     /// Fields that were compared.
@@ -44,7 +48,7 @@ pub struct Difference {
 impl Verified {
     /// Whether the day is as it should be: nothing differs, and it has a document.
     pub fn is_right(&self) -> bool {
-        self.sealed || (self.stored && self.differences.is_empty())
+        self.not_whole.is_some() || (self.stored && self.removed.is_none() && self.differences.is_empty())
     }
 }
 
@@ -54,16 +58,32 @@ impl Verified {
 /// MongoDB fails.
 pub async fn day(rollup: &Rollup, day: Day) -> anyhow::Result<Verified> {
     let stored = lookup::daily_document(&rollup.database, day).await?;
-    if lookup::day_state(&rollup.database, day).await?.is_some_and(|state| state.sealed_at.is_some()) {
-        return Ok(Verified { day, sealed: true, stored: stored.is_some(), compared: 0, differences: Vec::new() });
-    }
-    let scan = fields(&rollup.compute(day, Engine::Scan).await?)?;
-    let pushdown = fields(&rollup.compute(day, Engine::Pushdown).await?)?;
     let is_stored = stored.is_some();
+    let (compared, differences) = (0, Vec::new());
+    let mut verified = Verified { day, not_whole: None, removed: None, stored: is_stored, compared, differences };
+    let (state, now) = (lookup::day_state(&rollup.database, day).await?, Utc::now());
+    if state.as_ref().is_some_and(|state| state.is_sealed(now)) {
+        verified.not_whole = Some("sealed".to_owned());
+        return Ok(verified);
+    }
+    let expired = match lookup::retention(&rollup.database).await?.fate(day, state.as_ref(), now) {
+        Fate::Open(expired) | Fate::Seal(expired) => expired,
+        Fate::Lost(sources) => {
+            let names = retention::names(&sources);
+            verified.not_whole = Some(format!("not whole any more, events in {names} have expired or are about to"));
+            return Ok(verified);
+        }
+    };
+    let computed = rollup.compute(day, Engine::Scan, &expired).await?;
+    if let (Some(counted), Some(rollup)) = (state.and_then(|state| state.inputs), &computed.rollup) {
+        verified.removed = retention::removed(&counted, &rollup.inputs, &expired);
+    }
+    let scan = fields(&computed)?;
+    let pushdown = fields(&rollup.compute(day, Engine::Pushdown, &expired).await?)?;
     // Without a document there is one thing to say, not forty.
     let stored = stored.map_or_else(|| Ok(scan.clone()), |stored| fields(&stored))?;
-    let (compared, differences) = compare(&scan, &pushdown, &stored);
-    Ok(Verified { day, sealed: false, stored: is_stored, compared, differences })
+    (verified.compared, verified.differences) = compare(&scan, &pushdown, &stored);
+    Ok(verified)
 }
 
 /// The differences of all days as a table; none when there are none.
@@ -87,10 +107,14 @@ pub fn table(verified: &[Verified]) -> Option<Table> {
 /// One line about a day.
 pub fn summary(verified: &Verified) -> String {
     let Verified { day, compared, differences, .. } = verified;
-    if verified.sealed {
-        return format!("{day}: sealed, its events are not whole any more, so it cannot be computed again");
+    if let Some(why) = &verified.not_whole {
+        return format!("{day}: {why}; its numbers are final, and cannot be compared with its events");
     }
     let stored = match (verified.stored, differences.len()) {
+        _ if verified.removed.is_some() => {
+            let removed = verified.removed.as_deref().unwrap_or_default();
+            format!("; events are gone that the last roll-up counted ({removed}), so a roll-up would lose numbers")
+        }
         (false, _) => format!("; it has no daily document, make it with: aggregator run --date {day}"),
         (true, 0) => String::new(),
         (true, _) => format!("; if events came late, roll it up again with: aggregator run --date {day}"),

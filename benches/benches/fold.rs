@@ -3,8 +3,8 @@
 
 use aggregator::fold::shards::{Found, SHARDS};
 use aggregator::fold::{Fold, People};
-use aggregator::scan::Source;
 use aggregator::scan::pass::Part;
+use aggregator::source::Source;
 use benches::day::projected_tool_uses;
 use common::day::Day;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aggregator::fold::Fold;
+use aggregator::scan;
+use aggregator::scan::pass::Limits;
 use aggregator::scan::pass::Part;
-use aggregator::scan::{self, Limits, Source, within};
+use aggregator::source::{BATCH, Source, within};
 use aggregator::{lookup, pushdown};
 use anyhow::{Context, ensure};
 use benches::day;
@@ -118,7 +120,7 @@ async fn measure(servers: &mut Servers, events: usize, options: &Options) -> any
         let bytes = floor(&database, day, limits.readers).await?;
         let (floor, floor_cpu) = meter.read();
         let meter = Meter::start(mongod);
-        totals = Some(scan::count(&database, day, limits, users).await?);
+        totals = Some(scan::count(&database, day, limits, &[], users).await?);
         let (scan, scan_cpu) = meter.read();
         eprintln!(
             "round {round}: floor {floor:.2} s, {floor_cpu:.2} s of CPU, {} MiB; scan {scan:.2} s, {scan_cpu:.2} s of CPU",
@@ -200,7 +202,7 @@ async fn floor(database: &Database, day: Day, readers: usize) -> anyhow::Result<
                         .collection::<RawDocumentBuf>(source.collection())
                         .find(within(from, from + chrono::TimeDelta::minutes(15)))
                         .projection(<Fold as Part>::projection(source))
-                        .batch_size(scan::BATCH)
+                        .batch_size(BATCH)
                         .read_concern(ReadConcern::majority())
                         .batch()
                         .await?;

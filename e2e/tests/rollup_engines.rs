@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use aggregator::fold::Totals;
 use aggregator::fold::exact::LARGEST;
 use aggregator::rollup::Rollup;
-use aggregator::scan::{Limits, Source};
+use aggregator::scan::pass::Limits;
+use aggregator::source::Source;
 use aggregator::{ledger, pushdown, scan};
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Decimal128, Document, RawDocumentBuf, doc};
@@ -69,7 +70,7 @@ fn scan_is_pushdown_is_the_recount() {
     let world = runtime.block_on(World::new("engines-random"));
     let database = world.db().clone();
     runtime.block_on(events::store_people_and_tools(&database, &generated::users(), &generated::tools()));
-    let rollup = Rollup { database: database.clone(), engine: Engine::Scan, limits: LIMITS };
+    let rollup = Rollup { database: database.clone(), engine: Engine::Scan, limits: LIMITS, accepts_removed: false };
     hold(cases(), &generated::events(), |events| {
         let mut documents: BTreeMap<Source, Vec<RawDocumentBuf>> = BTreeMap::new();
         for stored in generated::stored(&events) {
@@ -77,8 +78,8 @@ fn scan_is_pushdown_is_the_recount() {
         }
         let [scan, pushdown] = runtime.block_on(async {
             replace(&database, documents).await;
-            let scan = rollup.compute(generated::day(), Engine::Scan).await.unwrap();
-            [scan, rollup.compute(generated::day(), Engine::Pushdown).await.unwrap()]
+            let scan = rollup.compute(generated::day(), Engine::Scan, &[]).await.unwrap();
+            [scan, rollup.compute(generated::day(), Engine::Pushdown, &[]).await.unwrap()]
         });
         prop_assert_eq!(&scan.metrics, &pushdown.metrics);
         let [by_scan, by_pushdown] = [&scan, &pushdown].map(|document| document.rollup.clone().unwrap());
@@ -183,7 +184,7 @@ fn change(document: &mut Document, field: &str, value: Option<Bson>) {
 }
 
 async fn both(database: &Database, day: Day) -> [(Totals, u64); 2] {
-    let scan = scan::count(database, day, LIMITS, 0).await.unwrap();
+    let scan = scan::count(database, day, LIMITS, &[], 0).await.unwrap();
     [scan, pushdown::count(database, day).await.unwrap()]
 }
 
@@ -218,8 +219,8 @@ async fn a_day_that_does_not_fit_into_memory_is_counted_the_same_in_several_pass
     events::store(world.db(), &events::random(day, 15_000, 5)).await;
     let read = async |memory| {
         let limits = Limits { readers: 3, memory };
-        let ledger = ledger::of(world.db(), day, limits, DateTime::from_millis(0)).await.unwrap();
-        (scan::count(world.db(), day, limits, 0).await.unwrap(), ledger.tools, ledger.users)
+        let ledger = ledger::of(world.db(), day, limits, &[], DateTime::from_millis(0)).await.unwrap();
+        (scan::count(world.db(), day, limits, &[], 0).await.unwrap(), ledger.tools, ledger.users)
     };
     let whole = read(64 << 20).await;
     assert_eq!(whole.0.0.active_users, 30);

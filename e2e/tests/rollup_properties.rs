@@ -87,6 +87,7 @@ fn daily(folded: Folded) -> SystemAnalytics {
         tool_names: &names,
         yesterday: None,
         previous: None,
+        expired: &[],
         now: bson::DateTime::from_millis(0),
     })
 }

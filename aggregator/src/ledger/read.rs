@@ -7,10 +7,10 @@ use common::day::Day;
 use super::book::{Book, Country, Details, OTHER_COUNTRY, User};
 use crate::fold::ToolUse;
 use crate::fold::shards::Found;
-use crate::scan::Source;
 use crate::scan::documents::{self, Unreadable};
 use crate::scan::elements::{Elements, Value};
 use crate::scan::pass::Part;
+use crate::source::Source;
 
 impl Part for Book {
     type User = User;

@@ -19,13 +19,22 @@ use tokio::task::JoinSet;
 
 use super::documents::Unreadable;
 use super::elements::{Elements, Value};
-use super::{BATCH, Limits, Source, within};
 use crate::fold::sessions::Owner;
 use crate::fold::shards::{Found, SHARDS, Shards, User};
 use crate::metrics;
+use crate::source::{BATCH, Source, within};
 
 /// Short enough that the readers finish together, long enough that a query costs little beside what it returns.
 const SLICE: TimeDelta = TimeDelta::minutes(15);
+
+/// What reading a day may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Queries at a time.
+    pub readers: usize,
+    /// Bytes of users and sessions held at a time. The answers of the queries come on top, some 10 MB for each reader.
+    pub memory: usize,
+}
 
 /// What a reader makes of events: a part of a day.
 pub trait Part: Sized + Send + 'static {
@@ -65,7 +74,7 @@ pub struct Pass<P: Part> {
     pub left_out: LeftOut,
 }
 
-/// Reads the events of `day`, with the users and sessions of `held`.
+/// Reads the events of `day` but for those of `expired`, with the users and sessions of `held`.
 ///
 /// # Errors
 /// MongoDB fails, or a cursor returns what is not BSON.
@@ -73,9 +82,10 @@ pub async fn pass<P: Part>(
     database: &Database,
     day: Day,
     limits: Limits,
+    expired: &[Source],
     held: Range<usize>,
 ) -> anyhow::Result<Pass<P>> {
-    let slices = Arc::new(Slices::of(day, &sources_with_events(database, day).await?));
+    let slices = Arc::new(Slices::of(day, &sources_with_events(database, day, expired).await?));
     let readers = limits.readers.clamp(1, slices.all.len().max(1));
     let shards = Arc::new(Shards::new(held, limits.memory));
     let mut running = JoinSet::new();
@@ -123,8 +133,12 @@ impl Unread {
 
 /// How many events a source has in the day, counted up to one answer's worth. A backfill meets many days with few events or
 /// none; those are not asked slice by slice.
-async fn sources_with_events(database: &Database, day: Day) -> mongodb::error::Result<Vec<(Source, u64)>> {
-    let counts = Source::ALL.map(async |source| {
+async fn sources_with_events(
+    database: &Database,
+    day: Day,
+    expired: &[Source],
+) -> mongodb::error::Result<Vec<(Source, u64)>> {
+    let counts = Source::ALL.into_iter().filter(|source| !expired.contains(source)).map(async |source| {
         let events = database.collection::<RawDocumentBuf>(source.collection());
         let events = events.count_documents(within(day.start(), day.end())).limit(u64::from(BATCH));
         mongodb::error::Result::Ok((source, events.read_concern(ReadConcern::majority()).await?))

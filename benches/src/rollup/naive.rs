@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use aggregator::scan::within;
+use aggregator::source::within;
 use bson::{Bson, Document, doc};
 use common::day::Day;
 use futures::TryStreamExt;

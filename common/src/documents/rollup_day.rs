@@ -49,9 +49,37 @@ pub struct RollupDay {
     /// `dirty_since` only if it still finds the same: otherwise an event came that it may not have seen.
     #[serde(default)]
     pub dirty_marks: i64,
-    /// Since when the day is never computed again.
+    /// From when on the day is never computed again. Ingest refuses the day's events as soon as this is set, also where it
+    /// lies ahead: until then the aggregator counts what ingest had accepted before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sealed_at: Option<DateTime>,
+    /// Collections whose events of the day had begun to expire before it was first rolled up: its numbers know nothing of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expired: Vec<String>,
+}
+
+impl RollupDay {
+    /// A day of which nothing is known.
+    pub fn untried(date: Day) -> Self {
+        Self {
+            date,
+            state: None,
+            rolled_at: None,
+            inputs: None,
+            duration_ms: None,
+            attempts: 0,
+            last_error: None,
+            dirty_since: None,
+            dirty_marks: 0,
+            sealed_at: None,
+            expired: Vec::new(),
+        }
+    }
+
+    /// Whether the day is never computed again.
+    pub fn is_sealed(&self, now: chrono::DateTime<chrono::Utc>) -> bool {
+        self.sealed_at.is_some_and(|at| at.to_chrono() <= now)
+    }
 }
 
 /// How many documents a day was computed from.

@@ -53,8 +53,8 @@ pub struct Metrics {
 pub struct Users {
     /// Users created before the end of the day.
     pub total: i64,
-    /// Distinct users of tool uses and activities.
-    pub active: i64,
+    /// Distinct users of tool uses and activities; null where activities had expired.
+    pub active: Option<i64>,
     /// Users created within the day.
     pub new: i64,
     /// Of `total`, the verified ones when the day was first rolled up.
@@ -99,16 +99,16 @@ pub struct Performance {
     pub error_rate: Option<f64>,
     /// Healthy checks / checks, 0 to 100.
     pub uptime: Option<f64>,
-    /// The largest number of distinct users present at one instant.
-    pub peak_concurrent_users: i64,
+    /// The largest number of distinct users present at one instant; null where activities had expired.
+    pub peak_concurrent_users: Option<i64>,
 }
 
-/// How people moved about.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// How people moved about. All of it is null where activities had expired.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Engagement {
     /// Page views.
-    pub page_views: i64,
+    pub page_views: Option<i64>,
     /// Of the visits with a page view, those with exactly one and no tool use, 0 to 1.
     pub bounce_rate: Option<f64>,
     /// Mean length of all visits, minutes.
@@ -149,6 +149,10 @@ pub struct Rollup {
     pub settings: RollupSettings,
     /// How many documents were read.
     pub inputs: Inputs,
+    /// Collections whose events of the day had begun to expire before it was first rolled up: what needs them is null, and
+    /// their inputs are 0. Absent on a day that was whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expired: Vec<String>,
     /// When.
     pub computed_at: DateTime,
     /// True while the day is not over: the numbers will still change.

@@ -35,12 +35,12 @@ pub struct ToolDay {
     pub by_plan: BTreeMap<String, i64>,
     /// Uses by country, two capital letters, `other` for any other text; uses without one are in none.
     pub by_country: BTreeMap<String, i64>,
-    /// Health checks.
-    #[serde(default)]
-    pub health_checks: i64,
+    /// Health checks; null where they had expired before the day was first rolled up.
+    #[serde(default = "none_yet")]
+    pub health_checks: Option<i64>,
     /// Of them, those that were good.
-    #[serde(default)]
-    pub healthy_checks: i64,
+    #[serde(default = "none_yet")]
+    pub healthy_checks: Option<i64>,
     /// Time of the latest use; absent on a day without uses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_used_at: Option<DateTime>,
@@ -49,6 +49,11 @@ pub struct ToolDay {
     pub last_health_check_at: Option<DateTime>,
     /// When this was computed.
     pub updated_at: DateTime,
+}
+
+/// Rows from before there were health checks have no such field.
+fn none_yet() -> Option<i64> {
+    Some(0)
 }
 
 /// Durations of a tool's day, in milliseconds.

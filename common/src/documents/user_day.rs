@@ -23,12 +23,12 @@ pub struct UserDay {
     pub usage: i64,
     /// Of them, those that failed.
     pub failures: i64,
-    /// Page views.
-    pub page_views: i64,
+    /// Page views. As the next two null where activities had expired before the day was first rolled up.
+    pub page_views: Option<i64>,
     /// Visits. Those of a session that several users share are the one's with the smallest id.
-    pub visits: i64,
+    pub visits: Option<i64>,
     /// Length of the visits together, minutes.
-    pub minutes: f64,
+    pub minutes: Option<f64>,
     /// Time of the latest tool use; absent on a day without uses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_used_at: Option<DateTime>,

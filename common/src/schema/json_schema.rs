@@ -58,6 +58,11 @@ pub fn count() -> Document {
     doc! { "bsonType": ["int", "long"], "minimum": 0 }
 }
 
+/// Something counted, or null where nobody knows the count.
+pub fn count_or_null() -> Document {
+    doc! { "bsonType": ["int", "long", "null"], "minimum": 0 }
+}
+
 /// A list.
 pub fn list_of(item: Document) -> Document {
     doc! { "bsonType": "array", "items": item }

@@ -3,8 +3,8 @@
 use bson::{Document, doc};
 
 use super::json_schema::{
-    any_object, boolean, count, date, day, list_of, map_of, matching, number, number_or_null, object, object_id,
-    one_of, string,
+    any_object, boolean, count, count_or_null, date, day, list_of, map_of, matching, number, number_or_null, object,
+    object_id, one_of, string,
 };
 use crate::documents::{activity_log, rollup_day, session, suggestion, system_configuration, user};
 
@@ -225,10 +225,17 @@ pub(super) fn health_checks() -> Document {
     )
 }
 
-/// Ratios and means are always there, null when there was nothing to divide by.
+/// Ratios and means are always there, null when there was nothing to divide by. A count is null where the events that it counts
+/// had expired before the day was first rolled up.
 pub(super) fn system_analytics() -> Document {
     let users = object(
-        [("total", count()), ("active", count()), ("new", count()), ("verified", count()), ("premium", count())],
+        [
+            ("total", count()),
+            ("active", count_or_null()),
+            ("new", count()),
+            ("verified", count()),
+            ("premium", count()),
+        ],
         [],
     );
     let most_used_tool = object([("toolId", object_id()), ("toolName", string()), ("usageCount", count())], []);
@@ -246,13 +253,13 @@ pub(super) fn system_analytics() -> Document {
             ("averageResponseTime", number_or_null()),
             ("errorRate", number_or_null()),
             ("uptime", number_or_null()),
-            ("peakConcurrentUsers", count()),
+            ("peakConcurrentUsers", count_or_null()),
         ],
         [],
     );
     let engagement = object(
         [
-            ("pageViews", count()),
+            ("pageViews", count_or_null()),
             ("bounceRate", number_or_null()),
             ("averageSessionDuration", number_or_null()),
             ("returnUserRate", number_or_null()),
@@ -379,7 +386,12 @@ pub(super) fn tool_days() -> Document {
             ("byCountry", map_of(count())),
             ("updatedAt", date()),
         ],
-        [("healthChecks", count()), ("healthyChecks", count()), ("lastUsedAt", date()), ("lastHealthCheckAt", date())],
+        [
+            ("healthChecks", count_or_null()),
+            ("healthyChecks", count_or_null()),
+            ("lastUsedAt", date()),
+            ("lastHealthCheckAt", date()),
+        ],
     )
 }
 
@@ -391,9 +403,9 @@ pub(super) fn user_days() -> Document {
             ("userId", object_id()),
             ("usage", count()),
             ("failures", count()),
-            ("pageViews", count()),
-            ("visits", count()),
-            ("minutes", number()),
+            ("pageViews", count_or_null()),
+            ("visits", count_or_null()),
+            ("minutes", number_or_null()),
             ("updatedAt", date()),
         ],
         [("lastUsedAt", date()), ("lastActivityAt", date())],
@@ -416,6 +428,7 @@ pub(super) fn rollup_days() -> Document {
             ("dirtySince", date()),
             ("dirtyMarks", count()),
             ("sealedAt", date()),
+            ("expired", list_of(string())),
         ],
     )
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aggregator::scan::Source;
+use aggregator::source::Source;
 use bson::oid::ObjectId;
 use common::day::Day;
 use common::event::{Data, Message};
