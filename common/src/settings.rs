@@ -246,7 +246,7 @@ impl Default for Security {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
-    /// `host:port` of `/metrics` and `/healthz/…`; empty takes `0.0.0.0` and the program's own port.
+    /// `host:port` of `/metrics` and `/healthz/…`; empty takes `127.0.0.1` and the program's own port.
     pub listen: String,
     /// `pretty` for people, `json` for machines.
     pub log_format: LogFormat,

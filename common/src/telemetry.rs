@@ -1,9 +1,12 @@
 //! Logs on stderr; `/metrics` and `/healthz/…` over HTTP.
 
+mod http;
 mod readiness;
 mod repeats;
+mod scrapes;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -20,9 +23,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::metrics;
 use crate::settings::{LogFormat, SettingsError, Telemetry};
 use crate::terminal::LogWriter;
+use scrapes::Scrapes;
 
 pub use readiness::{Part, Readiness};
 
@@ -78,12 +81,12 @@ pub async fn serve(
     })?;
     let bound = listener.local_addr()?;
     let upkeep = recorder.clone();
+    let scrapes = Arc::new(Scrapes::of(recorder));
     let router = Router::new()
         .route(
             "/metrics",
             get(move || async move {
-                metrics::collect_process();
-                ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render())
+                ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], scrapes.text().await)
             }),
         )
         .route("/healthz/live", get(|| async { "live\n" }))
@@ -96,12 +99,7 @@ pub async fn serve(
                 }
             }),
         );
-    tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the HTTP server ended");
-        }
-    });
+    tokio::spawn(http::serve(listener, router, shutdown));
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
@@ -110,7 +108,11 @@ pub async fn serve(
             repeats::REPEATS.tell();
         }
     });
-    tracing::info!(%bound, "serving /metrics and /healthz");
+    if settings.listen.is_empty() {
+        tracing::info!(%bound, "serving /metrics and /healthz to this machine alone; telemetry.listen opens them to others");
+    } else {
+        tracing::info!(%bound, "serving /metrics and /healthz");
+    }
     Ok(bound)
 }
 
@@ -137,5 +139,5 @@ pub async fn check_ready(settings: &Telemetry, default_port: u16) -> anyhow::Res
 }
 
 fn address(settings: &Telemetry, default_port: u16) -> String {
-    if settings.listen.is_empty() { format!("0.0.0.0:{default_port}") } else { settings.listen.clone() }
+    if settings.listen.is_empty() { format!("127.0.0.1:{default_port}") } else { settings.listen.clone() }
 }

@@ -189,11 +189,10 @@ struct Targets {
     labels: BTreeMap<String, String>,
 }
 
-/// Where the service serves its metrics: beside its health.
+/// Where the service serves its metrics: beside its health, and to other machines.
 fn port_of(service: &Service) -> &str {
     match service.healthcheck.as_ref().unwrap().test.last().unwrap().as_str() {
-        "check-ready" if service.command[0] == "ingest" => "9464",
-        "check-ready" => "9465",
+        "check-ready" => service.environment["DEVTOOLKIT__TELEMETRY__LISTEN"].strip_prefix("0.0.0.0:").unwrap(),
         url => url.rsplit_once(':').unwrap().1.split('/').next().unwrap(),
     }
 }
