@@ -12,7 +12,7 @@ use common::documents::system_analytics::Engine;
 use common::program::{self, Common, WrongUsage};
 use common::settings::Settings;
 use common::telemetry::{Part, Readiness};
-use common::{error_line, mongo, print_line, shutdown, telemetry, terminal};
+use common::{error_line, mongo, print_line, shutdown, telemetry, terminal, watchdog};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use aggregator::lease::{self, Held};
@@ -180,6 +180,7 @@ async fn run_days(rollup: &Rollup, lease: &Held, days: &[Day]) -> anyhow::Result
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let schedule = Schedule::parse(&settings.aggregator.schedule)?;
     let shutdown = shutdown::token()?;
+    watchdog::watch_runtime()?;
     let recorder = common::metrics::install("aggregator", metrics::METRICS)?;
     let readiness = Readiness::starting(&[Part::Mongodb]);
     telemetry::serve(&settings.telemetry, PORT, recorder, readiness.clone(), shutdown.clone()).await?;

@@ -20,3 +20,4 @@ pub mod shutdown;
 pub mod suspicious;
 pub mod telemetry;
 pub mod terminal;
+pub mod watchdog;

@@ -13,7 +13,7 @@ use common::day::DayNumber;
 use common::event::Timestamp;
 use common::print_line;
 use common::telemetry::{Part, Readiness};
-use common::{kafka, settings::Settings};
+use common::{kafka, settings::Settings, watchdog};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -37,6 +37,8 @@ use crate::writer::{Writer, Written};
 
 /// How long one poll waits when there is nothing to read: the longest that an acknowledgement lies unnoticed.
 const POLL: Duration = Duration::from_millis(20);
+/// How long one round may take, in seconds: a commit that is waited for may wait a minute for a broker that hangs.
+const LONGEST_ROUND: u32 = 180;
 /// How often gauges are set and what is over is forgotten.
 const TIDY: Duration = Duration::from_secs(5);
 
@@ -131,11 +133,13 @@ pub fn run(
         expired: 0,
         written: Written::default(),
     };
+    let heartbeat = watchdog::watch("consumer's loop", LONGEST_ROUND)?;
     loop {
         if worker.is_caught_up() || shutdown.is_cancelled() {
             return worker.finish();
         }
         worker.round(&messages)?;
+        heartbeat.beat();
     }
 }
 

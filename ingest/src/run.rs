@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use common::event::EventType;
 use common::settings::Settings;
 use common::telemetry::{self, Part, Readiness};
-use common::{mongo, shutdown};
+use common::{mongo, shutdown, watchdog};
 use tokio::sync::watch;
 
 use crate::consumer::{self, Parts, Until};
@@ -27,6 +27,7 @@ pub const DEFAULT_PORT: u16 = 9464;
 pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
     telemetry::init_logging(&settings.telemetry)?;
     let shutdown = shutdown::token()?;
+    watchdog::watch_runtime()?;
     let recorder = common::metrics::install("ingest", metrics::METRICS)?;
     let readiness = Readiness::starting(&[Part::Kafka, Part::Mongodb]);
     telemetry::serve(&settings.telemetry, DEFAULT_PORT, recorder, readiness.clone(), shutdown.child_token()).await?;
