@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -77,7 +77,7 @@ pub async fn serve(
 ) -> anyhow::Result<SocketAddr> {
     let address = address(settings, default_port);
     let listener = TcpListener::bind(&address).await.with_context(|| {
-        format!("cannot listen on {address}; free that port, or set telemetry.listen (DEVTOOLKIT__TELEMETRY__LISTEN) to another host:port")
+        format!("cannot listen on {address}; if this program runs there already, check-ready says whether it answers: end it before you start it again; if another program has the port, set telemetry.listen (DEVTOOLKIT__TELEMETRY__LISTEN) to another host:port")
     })?;
     let bound = listener.local_addr()?;
     let upkeep = recorder.clone();
@@ -121,23 +121,60 @@ pub async fn serve(
 /// # Errors
 /// It is not, with its reasons, or it does not answer.
 pub async fn check_ready(settings: &Telemetry, default_port: u16) -> anyhow::Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let address = address(settings, default_port);
+    ask_ready(&address(settings, default_port), Duration::from_secs(5)).await
+}
+
+async fn ask_ready(address: &str, patience: Duration) -> anyhow::Result<()> {
+    let mut is_connected = false;
     let answer = async {
         // To the address of all interfaces, Linux connects by way of the loopback interface.
-        let mut stream = TcpStream::connect(&address).await?;
+        let mut stream = TcpStream::connect(address).await?;
+        is_connected = true;
         stream.write_all(b"GET /healthz/ready HTTP/1.0\r\n\r\n").await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         anyhow::Ok(answer)
     };
-    let answer = tokio::time::timeout(PATIENCE, answer).await.map_err(anyhow::Error::from).flatten();
-    let answer = answer.with_context(|| format!("nobody answers at {address}: is the program running?"))?;
+    let answer = match tokio::time::timeout(patience, answer).await {
+        // The kernel accepts connections also for a program that stands still.
+        Err(_) if is_connected => bail!(
+            "a program has the port at {address} and does not answer within {patience:?}: it hangs, or somebody has stopped it; see its state with ps -o pid,stat,args, end it, and start it again"
+        ),
+        Err(_) => bail!("{address} cannot be reached within {patience:?}"),
+        Ok(answer) => answer.with_context(|| format!("nobody answers at {address}: is the program running?"))?,
+    };
     let (head, reason) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    ensure!(
+        head.starts_with("HTTP/"),
+        "another program has the port at {address}, or this one ended while it answered"
+    );
     ensure!(head.split(' ').nth(1) == Some("200"), "not ready: {}", reason.trim_end());
     Ok(())
 }
 
 fn address(settings: &Telemetry, default_port: u16) -> String {
     if settings.listen.is_empty() { format!("127.0.0.1:{default_port}") } else { settings.listen.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn reason(address: &str) -> String {
+        ask_ready(address, Duration::from_millis(200))
+            .await
+            .map_or_else(|error| format!("{error:#}"), |()| String::new())
+    }
+
+    #[tokio::test]
+    async fn check_ready_tells_a_program_that_hangs_from_one_that_does_not_run() -> anyhow::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?.to_string();
+        let why = reason(&address).await;
+        assert!(why.contains("hangs") && !why.contains("is the program running"), "{why}");
+        drop(listener);
+        let why = reason(&address).await;
+        assert!(why.contains("nobody answers") && why.contains("is the program running?"), "{why}");
+        Ok(())
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bson::{Document, doc};
 use e2e::eventually::eventually;
 use e2e::load::{PATIENCE, stored, tool_uses, tool_uses_at, until_committed, until_stored};
+use e2e::topic::Message;
 use e2e::world::World;
 
 async fn assert_all_committed(world: &World) {
@@ -76,10 +77,14 @@ async fn limits_of_system_configuration_hold_without_a_restart() {
     world.produce(&tool_uses(0, 1_000)).await;
     until_stored(&world, 1_000).await;
     world.db().collection::<Document>("system_configuration").insert_one(limit).await.unwrap();
-    eventually(PATIENCE, "the limit in force", async || {
-        worker.stderr().contains("other limits are in force").then_some(())
-    })
-    .await;
+    eventually(PATIENCE, "the limit in force", async || worker.stderr().contains("a limit is in force").then_some(()))
+        .await;
+    let metrics = worker.get("/metrics").await;
+    let tool_limit = |metric: &str| format!("devtoolkit_ingest_{metric}{{key=\"ingest_tool_events_per_minute\"}}");
+    for shown in [format!("{} 100", tool_limit("limit")), format!("{} 1", tool_limit("limit_is_live"))] {
+        assert!(metrics.lines().any(|line| line == shown), "no {shown} in {metrics}");
+    }
+    assert!(metrics.contains(&tool_limit("limit_since_timestamp_seconds")), "{metrics}");
     // The consumer takes the new rates over when it next tidies up; until then more is let through.
     let mut sent = 1_000;
     let refused = eventually(PATIENCE, "refused events", async || {
@@ -110,4 +115,42 @@ async fn backdated_events_do_not_pass_the_limit_on_their_tool() {
     assert_eq!(stored + letters, 300);
     // Ten at once, and one more for each six seconds that the run takes.
     assert!((10..100).contains(&stored), "{stored} events of a tool that may send 10 a minute");
+}
+
+/// The boards name the tool whose messages are refused, and the log names the ids that are no tool's.
+#[tokio::test]
+async fn refused_messages_are_counted_by_their_tool_and_unknown_tools_are_told() {
+    let world = World::new("refused-tools").await;
+    world.run_ok("admin", &["migrate"]).await;
+    world.run_ok("admin", &["seed-demo", "--users", "2", "--tools", "2"]).await;
+    let tool = world.db().collection::<Document>("tools").find_one(doc! {}).await.unwrap().unwrap();
+    let (id, slug) = (tool.get_object_id("_id").unwrap(), tool.get_str("slug").unwrap());
+    let worker = world.spawn("ingest", &["run"]);
+    let count = async |metric: &str, tool: &str| {
+        let metrics = worker.get("/metrics").await;
+        let series = format!("devtoolkit_tool_{metric}_total{{tool=\"{tool}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u64>().ok())
+    };
+    eventually(PATIENCE, "the tools' series", async || count("refused", slug).await).await;
+
+    let with_new_field = format!(
+        r#"{{"specversion":"1.0","id":"1","source":"/formatter","type":"com.devtoolkit.tool-usage.v1","time":"{}","data":{{"toolId":"{id}","colour":"red"}}}}"#,
+        chrono::Utc::now().to_rfc3339()
+    );
+    let no_tool = "nonsense".to_owned();
+    let no_tool_of_ours = with_new_field.replace(&id.to_string(), "65a0000000000000000000ff");
+    let messages = [with_new_field, no_tool, no_tool_of_ours].map(|payload| Message::new("key", payload));
+    world.produce(&messages).await;
+    // Their ids are in no collection.
+    world.produce(&tool_uses(0, 200)).await;
+    until_stored(&world, 200).await;
+    eventually(PATIENCE, "refused messages by tool", async || {
+        let counts =
+            (count("refused", slug).await?, count("refused", "none").await?, count("refused", "unknown").await?);
+        (counts == (1, 1, 1)).then_some(())
+    })
+    .await;
+    assert_eq!(count("uses", "unknown").await, Some(200));
+    let told = worker.stderr().matches("names a tool that is not in the collection `tools`").count();
+    assert!((1..10).contains(&told), "told {told} times: {}", worker.stderr());
 }

@@ -92,7 +92,10 @@ impl Decoder {
                 metrics::accepted(&event);
                 batch.push(&event, Origin { partition, offset });
             }
-            Err(invalid) => batch.reject(DeadLetter::new(message, Stage::Decode, invalid.reason, invalid.to_string())),
+            Err(invalid) => {
+                self.tools.note_refused(message.payload().unwrap_or_default());
+                batch.reject(DeadLetter::new(message, Stage::Decode, invalid.reason, invalid.to_string()));
+            }
         }
     }
 

@@ -33,10 +33,39 @@ pub fn from_settings(settings: &settings::Ingest) -> Rates {
     }
 }
 
+/// A limit in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limit {
+    key: &'static str,
+    most: Option<NonZeroU32>,
+    /// It is that of `system_configuration`, and otherwise that of the settings.
+    is_live: bool,
+}
+
+impl Limit {
+    fn show(&self) {
+        metrics::limit(self.key, self.most, self.is_live);
+        let from = if self.is_live { "system_configuration" } else { "settings" };
+        match self.most {
+            Some(most) => tracing::info!(key = self.key, %most, from, "a limit is in force"),
+            None => tracing::info!(key = self.key, from, "no limit is in force"),
+        }
+    }
+}
+
 /// Looks at the collection from time to time, without end, and sends what is to be in force. So it knows also while there
 /// are no events whether MongoDB answers, and tells `readiness`.
 pub async fn follow(database: Database, settings: settings::Ingest, rates: watch::Sender<Rates>, readiness: Readiness) {
     let configured = from_settings(&settings);
+    let mut shown = [
+        (EVENTS_PER_SECOND, configured.events_per_second),
+        (TOOL_EVENTS_PER_MINUTE, configured.tool_events_per_minute),
+        (SOURCE_EVENTS_PER_MINUTE, configured.source_events_per_minute),
+        (USER_EVENTS_PER_MINUTE, configured.user_events_per_minute),
+    ]
+    .map(|(key, most)| Limit { key, most, is_live: false });
+    let configured = shown;
+    shown.iter().for_each(Limit::show);
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
@@ -52,22 +81,22 @@ pub async fn follow(database: Database, settings: settings::Ingest, rates: watch
                 continue;
             }
         };
-        let mut wanted = *rates.borrow();
-        for (key, limit, configured) in [
-            (EVENTS_PER_SECOND, &mut wanted.events_per_second, configured.events_per_second),
-            (TOOL_EVENTS_PER_MINUTE, &mut wanted.tool_events_per_minute, configured.tool_events_per_minute),
-            (SOURCE_EVENTS_PER_MINUTE, &mut wanted.source_events_per_minute, configured.source_events_per_minute),
-            (USER_EVENTS_PER_MINUTE, &mut wanted.user_events_per_minute, configured.user_events_per_minute),
-        ] {
-            match find(&documents, key) {
-                Ok(found) => *limit = found.unwrap_or(configured),
-                Err(problem) => report(key, &problem),
+        for (limit, configured) in shown.iter_mut().zip(configured) {
+            match find(&documents, limit.key) {
+                Ok(found) => {
+                    let now = found.map_or(configured, |most| Limit { most, is_live: true, ..configured });
+                    if std::mem::replace(limit, now) != now {
+                        now.show();
+                    }
+                }
+                Err(problem) => report(limit.key, &problem),
             }
         }
-        let is_changed = rates.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
-        if is_changed {
-            tracing::info!(?wanted, "other limits are in force");
-        }
+        let [events_per_second, tool_events_per_minute, source_events_per_minute, user_events_per_minute] =
+            shown.map(|limit| limit.most);
+        let wanted =
+            Rates { events_per_second, tool_events_per_minute, source_events_per_minute, user_events_per_minute };
+        rates.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Every metric of ingest, declared and described here alone.
 
+use std::num::NonZeroU32;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::declare_metrics;
 use common::documents::activity_log::Action;
@@ -19,7 +20,10 @@ const REASON: &[Label] = &[known("reason", || Reason::ALL.map(Reason::as_str).to
 const REBALANCE: &[Label] = &[known("kind", || vec!["assigned", "revoked", "lost"])];
 const LIVE_SETTING: &[Label] = &[known("key", || INGEST_LIMITS.to_vec())];
 const PARTITION: &[Label] = &[found("partition", "the numbers of the partitions that this worker has, or had")];
-const TOOL: &[Label] = &[found("tool", "the slugs of 500 tools at most, and other")];
+const TOOL: &[Label] = &[found(
+    "tool",
+    "the slugs of 500 tools at most; unknown: the id is not in the collection tools; none: a refused message names no tool; other: beyond the 500, or tools were not read yet",
+)];
 
 declare_metrics! {
     EVENTS = counter("devtoolkit_ingest_events_total", "Events accepted and stored, by CloudEvents type").by(TYPE);
@@ -71,7 +75,10 @@ declare_metrics! {
     );
     DELAY = histogram(
         "devtoolkit_ingest_delay_seconds",
-        &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0, 86_400.0],
+        &[
+            0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 75.0, 90.0, 120.0, 150.0, 180.0, 240.0, 300.0,
+            600.0, 1_800.0, 7_200.0, 86_400.0,
+        ],
         "From an event's time until its batch was closed; one event of each batch",
     );
     WITHOUT_PROGRESS = gauge(
@@ -84,12 +91,25 @@ declare_metrics! {
         "Looks at system_configuration that found a value which cannot be used",
     )
     .by(LIVE_SETTING);
+    LIMIT = gauge("devtoolkit_ingest_limit", "Limit in force, events a second or a minute as its key says; 0 is no limit")
+        .by(LIVE_SETTING);
+    LIMIT_IS_LIVE = gauge(
+        "devtoolkit_ingest_limit_is_live",
+        "1 while the limit in force is that of system_configuration, 0 while it is that of the settings",
+    )
+    .by(LIVE_SETTING);
+    LIMIT_SINCE = gauge(
+        "devtoolkit_ingest_limit_since_timestamp_seconds",
+        "When this worker put the limit in force that it has now",
+    )
+    .by(LIVE_SETTING);
     ACTIVE_USERS = gauge(
         "devtoolkit_active_users",
         "Users of this worker's partitions with an event in the last 5 minutes; the sum over the workers is exact. A worker counts 400000 users at most: at that value there are at least as many",
     );
     TOOL_USES = counter("devtoolkit_tool_uses_total", "Tool uses accepted").by(TOOL);
     TOOL_FAILURES = counter("devtoolkit_tool_failures_total", "Tool uses accepted that had failed").by(TOOL);
+    TOOL_REFUSED = counter("devtoolkit_tool_refused_total", "Messages refused, by the tool that they name").by(TOOL);
     TOOL_RESPONSE = histogram(
         "devtoolkit_tool_response_duration_seconds",
         &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0],
@@ -204,6 +224,14 @@ pub fn bad_live_setting(key: &'static str) {
     BAD_LIVE_SETTINGS.counter(&[key]).increment(1);
 }
 
+/// A limit is in force from now on; `None` is no limit. `is_live`: it is that of `system_configuration`.
+pub fn limit(key: &'static str, most: Option<NonZeroU32>, is_live: bool) {
+    LIMIT.gauge(&[key]).set(most.map_or(0.0, |most| f64::from(most.get())));
+    LIMIT_IS_LIVE.gauge(&[key]).set(f64::from(u8::from(is_live)));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    LIMIT_SINCE.gauge(&[key]).set(now.as_secs_f64());
+}
+
 /// How long the last event of a batch was under way.
 pub fn delay(delay: Duration) {
     BATCH_DELAY.record(delay);
@@ -228,6 +256,7 @@ pub fn expired_unread(offsets: i64) {
 pub struct ToolMetrics {
     uses: Counter,
     failures: Counter,
+    refused: Counter,
     response: Histogram,
 }
 
@@ -237,8 +266,14 @@ impl ToolMetrics {
         Self {
             uses: TOOL_USES.counter(&[tool]),
             failures: TOOL_FAILURES.counter(&[tool]),
+            refused: TOOL_REFUSED.counter(&[tool]),
             response: TOOL_RESPONSE.histogram(&[tool]),
         }
+    }
+
+    /// Counts a message that was refused.
+    pub fn note_refused(&self) {
+        self.refused.increment(1);
     }
 
     /// Counts a use; the response time in milliseconds.
