@@ -128,22 +128,26 @@ impl NativeHeaders for OwnedHeaders {
     }
 }
 
-/// Name and value of each header of a message. A name may be any bytes; rust-rdkafka's own way to read headers panics where
-/// it is not UTF-8, and so whoever can send to a topic could end its readers.
-#[allow(unsafe_code, reason = "librdkafka's function is the only other way to the names")]
+/// Name and value of each header of a message.
 pub fn headers<M: Message<Headers: NativeHeaders>>(message: &M) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-    let headers = message.headers().map(NativeHeaders::borrowed);
+    each_header(message.headers().map(NativeHeaders::borrowed))
+}
+
+/// Name and value of each header. A name may be any bytes; rust-rdkafka's own way to read headers panics where it is not
+/// UTF-8, and so whoever can send to a topic could end its readers.
+#[allow(unsafe_code, reason = "librdkafka's function is the only other way to the names")]
+pub fn each_header(headers: Option<&BorrowedHeaders>) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     (0..).map_while(move |index| {
         // A reference to BorrowedHeaders is librdkafka's own pointer.
         let headers = std::ptr::from_ref(headers?).cast::<rd_kafka_headers_t>();
         let (mut name, mut value, mut length) = (std::ptr::null(), std::ptr::null(), 0);
-        // SAFETY: the headers live as long as the message, which is borrowed.
+        // SAFETY: the headers are alive as long as they are borrowed.
         let found = unsafe { rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut length) };
         if found.is_error() {
             return None;
         }
         // SAFETY: a header that was found has a name that ends with a zero byte, and a value of this length or none; both
-        // belong to the message.
+        // belong to the headers.
         unsafe {
             let name = CStr::from_ptr(name).to_bytes();
             Some((name, (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), length))))

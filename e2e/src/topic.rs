@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use futures::future::try_join_all;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -126,13 +126,27 @@ pub async fn delete(brokers: &str, topics: &[&str]) -> anyhow::Result<()> {
 /// # Errors
 /// When one is not.
 pub async fn produce(brokers: &str, topic: &str, messages: &[Message]) -> anyhow::Result<()> {
+    produce_with(brokers, topic, messages, &[]).await
+}
+
+/// The same with settings of librdkafka, such as a compression.
+///
+/// # Errors
+/// When a message is not acknowledged.
+pub async fn produce_with(
+    brokers: &str,
+    topic: &str,
+    messages: &[Message],
+    settings: Config<'_>,
+) -> anyhow::Result<()> {
     const AT_ONCE: usize = 10_000;
-    let producer: FutureProducer = config(brokers)
-        // Idempotence keeps the order within a partition also when a request has to be repeated.
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "5")
-        .set("message.max.bytes", "4000000")
-        .create()?;
+    let mut config = config(brokers);
+    // Idempotence keeps the order within a partition also when a request has to be repeated.
+    config.set("enable.idempotence", "true").set("linger.ms", "5").set("message.max.bytes", "4000000");
+    for (key, value) in settings {
+        config.set(*key, *value);
+    }
+    let producer: FutureProducer = config.create()?;
     for chunk in messages.chunks(AT_ONCE) {
         let mut deliveries = Vec::with_capacity(chunk.len());
         for message in chunk {
@@ -189,6 +203,17 @@ pub async fn produce_in_transaction(
             .context("the transaction")
     })
     .await?
+}
+
+/// Sets settings of a topic; those that are not named get their default.
+///
+/// # Errors
+/// When the broker refuses.
+pub async fn set_config(brokers: &str, topic: &str, config: Config<'_>) -> anyhow::Result<()> {
+    let new = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    let new = config.iter().fold(new, |new, (key, value)| new.set(key, value));
+    let results = admin(brokers)?.alter_configs(&[new], &AdminOptions::new()).await?;
+    results.into_iter().try_for_each(|result| result.map(drop)).map_err(|(topic, code)| anyhow!("{topic:?}: {code}"))
 }
 
 /// Removes the messages of a partition before `offset`, as retention does.

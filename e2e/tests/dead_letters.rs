@@ -9,9 +9,6 @@ use chrono::{SecondsFormat, TimeDelta, Utc};
 use e2e::eventually::eventually;
 use e2e::topic::{self, Message};
 use e2e::world::{Finished, World};
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use serde_json::{Value, json};
 
 const TOOL_USAGE: &str = "com.devtoolkit.tool-usage.v1";
@@ -319,12 +316,31 @@ async fn what_the_topic_would_lose_or_refuse_is_dealt_with() {
 }
 
 async fn set_config(world: &World, topic: &str, entries: &[(&str, &str)]) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", world.brokers()).create().unwrap();
-    let config = AlterConfig::new(ResourceSpecifier::Topic(topic));
-    let config = entries.iter().fold(config, |config, (name, value)| config.set(name, value));
-    let results = admin.alter_configs(&[config], &AdminOptions::new()).await.unwrap();
-    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    topic::set_config(world.brokers(), topic, entries).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_letter_that_holds_a_part_is_shown_as_one_and_not_replayed() {
+    let world = World::new("dlq-cut").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let large = Message::new("large", format!("{{{}", "x".repeat(3_000_000)));
+    let messages = [large, Message::new("small", "{")];
+    topic::produce_with(world.brokers(), &world.topic(), &messages, &[("compression.type", "gzip")]).await.unwrap();
+    ingest(&world).await;
+    assert_eq!(counts(&world, &[]).await, (reasons([("invalid_json", 2)]), 0));
+    let letters = world.read_topic(&world.dead_letter_topic()).await;
+    let letter = letters.iter().find(|letter| letter.key.as_deref() == Some(b"large")).unwrap();
+    let place = [letter.partition.unwrap().to_string(), letter.offset.to_string()];
+    let shown = world.run_ok("admin", &["dead-letters", "show", &place[0], &place[1]]).await;
+    for part in ["holds only a part of its message", "  value.bytes: 3000001\n", "  value.sha256: "] {
+        assert!(shown.contains(part), "{part} is missing in {}", &shown[..shown.len().min(3_000)]);
+    }
+    assert_eq!(json(&world, &["show", &place[0], &place[1]]).await["original"]["value.bytes"], "3000001");
+    let replayed = json(&world, &["replay"]).await;
+    assert_eq!((&replayed["replayed"], &replayed["cut"]), (&1.into(), &1.into()));
+    let printed = world.run_ok("admin", &["dead-letters", "replay"]).await;
+    assert!(printed.contains("1 letter not sent: cut to what the dead-letter topic takes"), "{printed}");
+    assert_eq!(counts(&world, &[]).await, (reasons([("invalid_json", 1)]), 1), "it is not marked as replayed");
 }
 
 #[tokio::test]

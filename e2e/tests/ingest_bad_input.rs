@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use bson::{Document, doc};
 use chrono::{Duration, SecondsFormat, Utc};
-use e2e::topic::Message;
+use e2e::load::{until_committed, until_stored};
+use e2e::topic::{self, Message};
 use e2e::world::World;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 const TOOL: &str = "65b000000000000000000001";
 const SESSION: &str = "65c000000000000000000001";
@@ -199,4 +201,144 @@ async fn both_modes_of_the_kafka_binding_are_read() {
     assert_eq!(collection.count_documents(doc! {}).await.unwrap(), 1, "the same event in both modes is one document");
     let letters = world.read_topic(&world.dead_letter_topic()).await;
     assert_eq!(letters[0].header_text("__connect.errors.exception.class.name").as_deref(), Some("unsupported_format"));
+}
+
+/// What was sent, where a letter says that it came from.
+fn original<'a>(sent: &'a [Message], letter: &Message) -> &'a Message {
+    let number = |part: &str| letter.header_text(&format!("__connect.errors.{part}")).unwrap().parse::<i64>().unwrap();
+    let is_meant = |message: &&Message| {
+        message.offset == number("offset") && message.partition.map(i64::from) == Some(number("partition"))
+    };
+    sent.iter().find(is_meant).unwrap()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn told(letter: &Message, name: &str) -> Option<String> {
+    letter.header_text(&format!("devtoolkit.original.{name}"))
+}
+
+/// Parts of messages that are larger than a dead letter may be, each a few kilobytes on the wire.
+#[tokio::test]
+async fn a_letter_that_does_not_fit_is_cut_and_all_others_go_on() {
+    const LARGE: usize = 3_000_000;
+    let world = World::new("large-letters").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    let page_view = |length: usize| {
+        let (time, path) = (time(Duration::hours(1)), format!("/{}", "x".repeat(length)));
+        json!({
+            "specversion": "1.0", "id": "large", "source": "/case", "type": "com.devtoolkit.activity.v1", "time": time,
+            "data": { "action": "page_view", "path": path },
+        })
+        .to_string()
+    };
+    let many = |count: usize| {
+        (0..count).fold(Message::new("many", "{"), |message, number| message.header("h", number.to_string()))
+    };
+    let everything =
+        Message::new("k".repeat(LARGE), page_view(LARGE)).header("ce_id", "1").header("h", "x".repeat(LARGE));
+    // More than can be in flight, each in a batch of its own.
+    let large = [
+        Message::new("value", page_view(LARGE)),
+        Message::new("value", page_view(LARGE)),
+        Message::new("value", page_view(LARGE)),
+        Message::new("value", page_view(LARGE)),
+        Message::new("more than a document", page_view(17_000_000)),
+        Message::new("header", "{").header("h", "x".repeat(1_000_000)),
+        Message::new("header", "{").header("h", "x".repeat(LARGE)).header("ce_id", "1"),
+        many(10_000),
+        many(100_000),
+        Message::new("k".repeat(2_000_000), "{"),
+        Message::new("k".repeat(LARGE), "{"),
+        Message { key: None, value: None, ..everything.clone() },
+        everything,
+    ];
+    let mut stored = 0;
+    for message in &large {
+        let good: Vec<_> =
+            (0..20).map(|n| Message::new(format!("{n}"), good(&format!("{stored}-{n}")).to_string())).collect();
+        stored += good.len();
+        world.produce(&good).await;
+        let settings = [("compression.type", "gzip"), ("message.max.bytes", "100000000")];
+        topic::produce_with(world.brokers(), &world.topic(), std::slice::from_ref(message), &settings).await.unwrap();
+    }
+    until_stored(&world, stored).await;
+    until_committed(&world).await;
+    let ready = worker.get("/healthz/ready").await;
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    worker.stop(std::time::Duration::from_secs(10)).await;
+
+    let sent = world.read_topic(&world.topic()).await;
+    let letters = world.read_topic(&world.dead_letter_topic()).await;
+    assert_eq!(letters.len(), large.len());
+    let mut cut = BTreeMap::<&str, usize>::new();
+    for letter in &letters {
+        let original = original(&sent, letter);
+        let (key, value) = (original.key.as_deref(), original.value.as_deref());
+        for (part, whole, kept) in [("key", key, letter.key.as_deref()), ("value", value, letter.value.as_deref())] {
+            let what = format!("{part} of {:?}", large.iter().position(|large| large.key == original.key));
+            assert_eq!(whole.is_some(), kept.is_some(), "{what}");
+            let (whole, kept) = (whole.unwrap_or_default(), kept.unwrap_or_default());
+            assert!(whole.starts_with(kept), "{what}: not the beginning");
+            if kept.len() == whole.len() {
+                assert_eq!(told(letter, &format!("{part}.bytes")), None, "{what}: is whole");
+                continue;
+            }
+            *cut.entry(part).or_default() += 1;
+            assert!(kept.len() > 200_000, "{what}: only {} bytes kept", kept.len());
+            assert_eq!(told(letter, &format!("{part}.bytes")), Some(whole.len().to_string()), "{what}");
+            assert_eq!(told(letter, &format!("{part}.sha256")), Some(sha256(whole)), "{what}");
+        }
+        let kept = letter
+            .headers
+            .iter()
+            .filter(|(name, _)| !name.starts_with("__connect.") && !name.starts_with("devtoolkit."));
+        let kept = kept.count();
+        assert_eq!(letter.header_text("ce_id"), original.header_text("ce_id"), "a header that fits");
+        if kept < original.headers.len() {
+            *cut.entry("headers").or_default() += 1;
+            assert_eq!(told(letter, "headers.count"), Some(original.headers.len().to_string()));
+            let bytes: usize =
+                original.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
+            assert_eq!(told(letter, "headers.bytes"), Some(bytes.to_string()));
+            assert_eq!(told(letter, "headers.sha256").map(|hex| hex.len()), Some(64));
+        } else {
+            assert_eq!(told(letter, "headers.count"), None);
+        }
+    }
+    assert_eq!(cut, BTreeMap::from([("headers", 4), ("key", 2), ("value", 6)]));
+}
+
+/// The brokers refuse a request as a whole: letters that fit must not be cut because of their neighbours.
+#[tokio::test]
+async fn letters_are_cut_to_what_a_topic_takes_whose_limit_was_lowered() {
+    let world = World::new("lowered-limit").await;
+    world.run_ok("admin", &["migrate"]).await;
+    topic::set_config(world.brokers(), &world.dead_letter_topic(), &[("max.message.bytes", "20000")]).await.unwrap();
+    // No compression makes them smaller.
+    let noise = |length: usize| (0..length).map(|_| rand::random()).collect::<Vec<u8>>();
+    let mut messages: Vec<Message> = (0..100).map(|_| Message::new("same partition", noise(500))).collect();
+    messages.insert(50, Message::new("same partition", noise(100_000)));
+    messages.push(Message::new("same partition", good("good").to_string()));
+    world.produce(&messages).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    until_stored(&world, 1).await;
+    until_committed(&world).await;
+
+    let sent = world.read_topic(&world.topic()).await;
+    let letters = world.read_topic(&world.dead_letter_topic()).await;
+    assert_eq!(letters.len(), 101);
+    for letter in &letters {
+        let (whole, kept) = (original(&sent, letter).value.as_ref().unwrap(), letter.value.as_ref().unwrap());
+        if whole.len() == 500 {
+            assert_eq!((kept, told(letter, "value.bytes")), (whole, None));
+        } else {
+            assert!(whole.starts_with(kept) && (8_000..20_000).contains(&kept.len()), "{} bytes kept", kept.len());
+            assert_eq!(told(letter, "value.bytes").as_deref(), Some("100000"));
+            assert_eq!(told(letter, "value.sha256"), Some(sha256(whole)));
+        }
+    }
 }

@@ -1,16 +1,18 @@
 //! Refused messages, handed to the dead-letter topic with everything needed to understand and to replay them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use common::event::{Reason, Traceparent};
 use common::{kafka, settings};
 use rdkafka::Message;
-use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedHeaders, Header, OwnedHeaders};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedHeaders, Header};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::sync::OnceCell;
 use tracing::field::display;
 
+use crate::kept::{self, Kept};
 use crate::metrics;
 use crate::offsets::Origin;
 use crate::retry::{MAX_RETRY_DELAY, retry_delays};
@@ -38,6 +40,12 @@ impl Stage {
 /// arrival: by the message's time Kafka would remove the letter of an old message within minutes.
 const TIMESTAMP: &str = "devtoolkit.timestamp";
 
+/// The most of a reason's text: MongoDB's own may repeat what a document holds.
+const MOST_WHY: usize = 4_096;
+
+/// What librdkafka and this program need for a letter beside what it keeps of its message.
+const LETTER: usize = 1_024;
+
 /// A refused message with its reason. The header names are those of Kafka Connect's dead letter queues.
 #[derive(Debug)]
 pub struct DeadLetter {
@@ -48,16 +56,15 @@ pub struct DeadLetter {
     stage: Stage,
     /// The trace that the message says it belongs to.
     traceparent: Option<Traceparent>,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: OwnedHeaders,
+    /// The headers that say why and where it was refused.
+    why: Vec<(&'static str, String)>,
+    kept: Kept,
 }
 
 impl DeadLetter {
-    /// A copy of `message`, byte for byte, with headers that say why and where it was refused.
+    /// A copy of `message`, byte for byte where it fits, with headers that say why and where it was refused.
     pub fn new(message: &impl Message<Headers = BorrowedHeaders>, stage: Stage, reason: Reason, why: String) -> Self {
         let origin = Origin { partition: message.partition(), offset: message.offset() };
-        let original = message.headers().map_or_else(OwnedHeaders::new, BorrowedHeaders::detach);
         let timestamp = message.timestamp().to_millis().map(|millis| (TIMESTAMP, millis.to_string()));
         let headers = [
             ("__connect.errors.topic", message.topic().to_owned()),
@@ -65,38 +72,46 @@ impl DeadLetter {
             ("__connect.errors.offset", origin.offset.to_string()),
             ("__connect.errors.stage", stage.as_str().to_owned()),
             ("__connect.errors.exception.class.name", reason.to_string()),
-            ("__connect.errors.exception.message", why),
-        ]
-        .into_iter()
-        .chain(timestamp)
-        .fold(original, |headers, (key, value)| headers.insert(Header { key, value: Some(&value) }));
+            ("__connect.errors.exception.message", shortened(why)),
+        ];
         Self {
             origin,
             reason,
             stage,
             traceparent: kafka::as_sent(message).traceparent(),
-            key: message.key().map(<[u8]>::to_vec),
-            value: message.payload().map(<[u8]>::to_vec),
-            headers,
+            why: headers.into_iter().chain(timestamp).collect(),
+            kept: Kept::of(message, kept::MOST),
         }
     }
 
     /// About how much memory it holds.
-    pub fn bytes(&self) -> usize {
-        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        length(&self.key) + length(&self.value) + 512
+    pub const fn bytes(&self) -> usize {
+        self.kept.bytes() + LETTER
     }
 
-    fn record<'a>(&'a self, topic: &'a str) -> FutureRecord<'a, [u8], [u8]> {
+    fn record<'a>(&'a self, topic: &'a str, kept: &'a Kept) -> FutureRecord<'a, [u8], [u8]> {
+        // What ingest says comes last: whoever reads the letter believes the last header of a name.
+        let why = self.why.iter().map(|(name, text)| ((*name).to_owned(), text.clone()));
+        let headers = why.chain(kept.originals()).fold(kept.headers.clone(), |headers, (key, value)| {
+            headers.insert(Header { key: &key, value: Some(&value) })
+        });
         FutureRecord {
             topic,
             partition: None,
-            payload: self.value.as_deref(),
-            key: self.key.as_deref(),
+            payload: kept.value.as_deref(),
+            key: kept.key.as_deref(),
             timestamp: None,
-            headers: Some(self.headers.clone()),
+            headers: Some(headers),
         }
     }
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > MOST_WHY {
+        text.truncate(text.floor_char_boundary(MOST_WHY));
+        text.push('…');
+    }
+    text
 }
 
 /// The dead-letter topic.
@@ -105,27 +120,44 @@ pub struct DeadLetters {
     settings: settings::Kafka,
     /// Made for the first letter: a producer that sends nothing still costs a polling thread, 0.1 us of CPU per event.
     producer: OnceCell<FutureProducer>,
+    /// Sends each letter in a request of its own: the brokers refuse a request for its size as a whole. Made for the first
+    /// letter that needs it.
+    one_by_one: OnceCell<FutureProducer>,
+}
+
+/// How a letter is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Together with others.
+    Together,
+    /// In a request of its own.
+    Alone,
 }
 
 impl DeadLetters {
     /// The dead-letter topic of the settings.
     pub fn new(settings: settings::Kafka) -> Self {
-        Self { topic: settings.dead_letter_topic(), settings, producer: OnceCell::new() }
+        let topic = settings.dead_letter_topic();
+        Self { topic, settings, producer: OnceCell::new(), one_by_one: OnceCell::new() }
     }
 
-    async fn producer(&self) -> Result<&FutureProducer, KafkaError> {
-        let make = || async {
+    async fn producer(&self, way: Way) -> Result<&FutureProducer, KafkaError> {
+        let make = |most_messages| async move {
             kafka::client_config(&self.settings)
                 .set("acks", "all")
                 .set("enable.idempotence", "true")
                 .set("compression.type", "lz4")
-                // A letter carries its message whole, and headers beside it.
+                // What a letter keeps of its message, and headers beside it.
                 .set("message.max.bytes", "2097152")
+                .set("batch.num.messages", most_messages)
                 .set("message.timeout.ms", "30000")
                 .set("linger.ms", "5")
                 .create()
         };
-        self.producer.get_or_try_init(make).await
+        match way {
+            Way::Together => self.producer.get_or_try_init(|| make("10000")).await,
+            Way::Alone => self.one_by_one.get_or_try_init(|| make("1")).await,
+        }
     }
 
     /// Hands the letters over; returns only when each delivery is reported, however long that takes.
@@ -135,22 +167,44 @@ impl DeadLetters {
 
     async fn send_one(&self, letter: &DeadLetter) {
         let Origin { partition, offset } = letter.origin;
+        let topic = &self.topic;
         let mut delays = retry_delays();
         let mut attempt = 1_u64;
-        while let Err(error) = self.try_send(letter).await {
-            let topic = &self.topic;
+        let mut way = Way::Together;
+        let mut kept = Cow::Borrowed(&letter.kept);
+        while let Err(error) = self.try_send(letter, &kept, way).await {
+            metrics::dead_letter_retried();
+            if is_too_large(&error) && (way == Way::Together || kept.bytes() > 0) {
+                if way == Way::Alone {
+                    // The topic's own limit is lower than admin migrate sets it. Below 1 KiB there is little to read.
+                    let room = if kept.bytes() < 1_024 { 0 } else { kept.bytes() / 2 };
+                    kept = Cow::Owned(kept.cut(room));
+                }
+                way = Way::Alone;
+                continue;
+            }
             tracing::warn!(%error, topic, partition, offset, attempt, "a dead letter was not taken; trying again");
             attempt += 1;
-            metrics::dead_letter_retried();
             tokio::time::sleep(delays.next().unwrap_or(MAX_RETRY_DELAY)).await;
         }
         let (reason, stage) = (letter.reason.as_str(), letter.stage.as_str());
         let trace_id = letter.traceparent.map(|traceparent| display(traceparent.trace_id()));
-        tracing::info!(partition, offset, stage, reason, trace_id, "refused, and kept as a dead letter");
+        if kept.is_cut() {
+            tracing::warn!(partition, offset, stage, reason, trace_id, "refused, and what fits kept as a dead letter");
+        } else {
+            tracing::info!(partition, offset, stage, reason, trace_id, "refused, and kept as a dead letter");
+        }
     }
 
-    async fn try_send(&self, letter: &DeadLetter) -> Result<(), KafkaError> {
-        let sent = self.producer().await?.send(letter.record(&self.topic), Duration::from_secs(30)).await;
+    async fn try_send(&self, letter: &DeadLetter, kept: &Kept, way: Way) -> Result<(), KafkaError> {
+        let record = letter.record(&self.topic, kept);
+        let sent = self.producer(way).await?.send(record, Duration::from_secs(30)).await;
         sent.map(drop).map_err(|(error, _)| error)
     }
+}
+
+/// Whether a request was refused for its size, or a letter before it was sent.
+fn is_too_large(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{InvalidMessageSize, MessageSizeTooLarge};
+    matches!(error.rdkafka_error_code(), Some(MessageSizeTooLarge | InvalidMessageSize))
 }

@@ -4,7 +4,7 @@
 //! [`batch`], or into a dead letter; the full batch goes to [`writer`], which inserts it and, through [`dead_letter`],
 //! hands over what was refused; when both are acknowledged, [`offsets`] says how far the topic may be committed.
 //!
-//! Beside the path, `flow` says when reading pauses, `positions` notices offsets that were left out, and [`lag`] says how many
+//! Beside the path, `kept` says what a dead letter keeps of its message, `flow` says when reading pauses, `positions` notices offsets that were left out, and [`lag`] says how many
 //! messages wait; [`late`] marks the days of late events dirty before their offsets are
 //! committed; [`throttle`] bounds rates ([`live_settings`] changes them while the worker runs), and [`presence`] and
 //! [`tools`] count what the live dashboards show.
@@ -15,6 +15,7 @@ pub mod consumer;
 pub mod dead_letter;
 pub mod decode;
 mod flow;
+mod kept;
 pub mod lag;
 pub mod late;
 pub mod live_settings;

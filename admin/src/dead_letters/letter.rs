@@ -15,6 +15,12 @@ pub(super) const ERROR_HEADERS: &str = "__connect.errors.";
 /// The header in which ingest keeps the time of the refused message.
 const TIMESTAMP: &str = "devtoolkit.timestamp";
 
+/// What the names of the headers begin with in which ingest says what a part of the message was that the letter holds cut.
+pub(super) const ORIGINAL: &str = "devtoolkit.original.";
+
+/// The first header that ingest adds. What follows the last of this name is ingest's, and no sender's.
+const FIRST_OWN_HEADER: &str = "topic";
+
 /// What the names of all other headers begin with that the programs add; nobody else's header may.
 const OWN_HEADERS: &str = "devtoolkit.";
 
@@ -44,6 +50,9 @@ pub(super) struct Letter {
     pub headers: Vec<Header>,
     /// Those that say where and why it was refused, in order, named without [`ERROR_HEADERS`].
     pub errors: Vec<Header>,
+    /// What the message was, where the letter holds only a part of it: such as `value.bytes`, in order, named without
+    /// [`ORIGINAL`].
+    pub originals: Vec<(String, String)>,
 }
 
 /// The CloudEvents attributes that say whose event it is, as far as they can be read.
@@ -56,14 +65,20 @@ pub(super) struct Attributes {
 
 impl Letter {
     pub(super) fn read(message: &impl Message<Headers: NativeHeaders>) -> Self {
-        let (mut headers, mut errors, mut sent) = (Vec::new(), Vec::new(), None);
+        let (mut headers, mut errors, mut originals, mut sent) = (Vec::new(), Vec::new(), Vec::new(), None);
         for (name, value) in kafka::headers(message) {
             // Of a name that is no text the replayed message has the replacement characters.
             let (name, value) = (String::from_utf8_lossy(name), value.map(<[u8]>::to_vec));
             if name == TIMESTAMP {
                 // The message may have come with such headers: the last is ingest's.
                 sent = value.and_then(|value| str::from_utf8(&value).ok()?.parse().ok());
+            } else if let Some(name) = name.strip_prefix(ORIGINAL) {
+                let text = String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned();
+                originals.push((name.to_owned(), text));
             } else if let Some(name) = name.strip_prefix(ERROR_HEADERS) {
+                if name == FIRST_OWN_HEADER {
+                    originals.clear();
+                }
                 errors.push((name.to_owned(), value));
             } else if !name.starts_with(OWN_HEADERS) {
                 headers.push((name.into_owned(), value));
@@ -77,7 +92,13 @@ impl Letter {
             value: message.payload().map(<[u8]>::to_vec),
             headers,
             errors,
+            originals,
         }
+    }
+
+    /// Whether it holds only a part of its message.
+    pub(super) const fn is_cut(&self) -> bool {
+        !self.originals.is_empty()
     }
 
     /// The value of an error header. A message may have come with such headers of its own: the last was ingest's.
@@ -194,6 +215,15 @@ pub(super) mod tests {
         assert_eq!(letter.arrived_at().map(instant_text).as_deref(), Some("2023-11-14T22:13:20.000Z"));
         assert_eq!(letter.sent_at().map(instant_text).as_deref(), Some("2020-09-13T12:26:40.000Z"));
         assert_eq!(Letter::read(&message(b"", &[])).reason(), "(none)");
+    }
+
+    #[test]
+    fn only_ingest_can_say_that_a_letter_is_cut() {
+        let original = ("devtoolkit.original.value.bytes", Some("3000000"));
+        let topic = ("__connect.errors.topic", Some("events"));
+        assert!(!Letter::read(&message(b"x", &[original, topic])).is_cut());
+        let cut = Letter::read(&message(b"x", &[topic, original]));
+        assert_eq!(cut.originals, [("value.bytes".to_owned(), "3000000".to_owned())]);
     }
 
     #[test]

@@ -27,7 +27,8 @@ const BATCH_BYTES: usize = 8_000_000;
 /// Send letters to ingest again, each once
 ///
 /// Each goes to the events' topic with the key, value and headers of the refused message. It is marked on the
-/// dead-letter topic when Kafka has it, and not sent by a later replay. What ingest refuses again becomes a new letter.
+/// dead-letter topic when Kafka has it, and not sent by a later replay. What ingest refuses again becomes a new letter. A
+/// letter that holds only a part of its message is not sent.
 #[derive(Args, Debug)]
 pub(super) struct Options {
     #[command(flatten)]
@@ -53,6 +54,8 @@ struct Report {
     replayed_before: u64,
     /// Not sent, because the options leave them out.
     left_out: u64,
+    /// Not sent, because they hold only a part of their message.
+    cut: u64,
     /// Not taken by the brokers, for example because they are too large for the topic.
     not_taken: Vec<NotTaken>,
     /// Ended by a signal: there may be more to send.
@@ -103,6 +106,7 @@ async fn replay(
         match letter {
             Some(letter) if !filter.takes(&letter) => report.left_out += 1,
             Some(letter) if replayed.contains(letter.place) => report.replayed_before += 1,
+            Some(letter) if letter.is_cut() => report.cut += 1,
             Some(letter) => {
                 bytes += letter.bytes();
                 batch.push(letter);
@@ -258,12 +262,18 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
     for NotTaken { partition, offset, why } in &report.not_taken {
         print_line!("not taken: offset {offset} of partition {partition}: {}", printable(why));
     }
-    let Report { topic, replayed, replayed_before, left_out, .. } = report;
+    let Report { topic, replayed, replayed_before, left_out, cut, .. } = report;
     let sent = if report.dry_run { "would be sent" } else { "sent" };
     print_line!(
         "{} {sent} to topic {topic}; replayed before: {replayed_before}, left out by the options: {left_out}",
         text::letters(*replayed)
     );
+    if *cut > 0 {
+        print_line!(
+            "{} not sent: cut to what the dead-letter topic takes; `admin dead-letters show` says where the whole message stands",
+            text::letters(*cut)
+        );
+    }
     if report.dry_run {
         print_line!("dry run: nothing was sent");
     }

@@ -97,6 +97,8 @@ struct Report {
     /// In order; a name may be there twice.
     headers: Vec<(String, Option<Value>)>,
     value: Option<Value>,
+    /// Of each part that the letter holds cut, what it was; empty for a whole letter.
+    original: Map<String, Value>,
 }
 
 impl Report {
@@ -117,6 +119,7 @@ impl Report {
             key: json(&letter.key),
             headers: letter.headers.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
             value: json(&letter.value),
+            original: letter.originals.iter().map(|(name, text)| (name.clone(), text.clone().into())).collect(),
         }
     }
 }
@@ -153,6 +156,13 @@ fn print(letter: &Letter, topic: &str, is_replayed: bool) {
     let others: Vec<Header> =
         letter.errors.iter().filter(|(name, _)| !is_shown.contains(&name.as_str())).cloned().collect();
     print_headers("other error headers", ERROR_HEADERS, &others);
+    if letter.is_cut() {
+        print_line!("\nthe letter holds only a part of its message, which was too large; the message was");
+        for (name, text) in &letter.originals {
+            print_line!("  {}: {}", printable(name), printable(text));
+        }
+        print_line!("the whole message stands where it came from, as long as Kafka keeps it there");
+    }
     match letter.value.as_deref() {
         None => print_line!("\nno value (a tombstone)"),
         Some([]) => print_line!("\nan empty value"),
