@@ -1,10 +1,11 @@
 //! `admin dead-letters`: what ingest refused, and a way back for it.
 //!
 //! [`topic`] reads the dead-letter topic, [`letter`] takes a message of it apart, [`mark`] is how a letter that was
-//! replayed is known. [`list`], [`show`] and [`replay`] are the subcommands, [`filter`] the options they share; [`text`]
+//! replayed is known, [`forecast`] says what ingest would do with one. [`list`], [`show`] and [`replay`] are the subcommands, [`filter`] the options they share; [`text`]
 //! and [`indent`] are how they print messages byte for byte.
 
 mod filter;
+mod forecast;
 mod indent;
 mod letter;
 mod list;
@@ -43,6 +44,6 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     match &options.command {
         Command::List(options) => list::run(&settings.kafka, options),
         Command::Show(options) => show::run(&settings.kafka, options),
-        Command::Replay(options) => replay::run(&settings.kafka, options).await,
+        Command::Replay(options) => replay::run(settings, options).await,
     }
 }

@@ -115,7 +115,16 @@ async fn a_letter_is_replayed_once_and_stored_once() {
     assert_eq!(world.read_topic(&world.topic()).await, sent);
     assert_eq!(world.read_topic(&world.dead_letter_topic()).await, letters);
 
+    // Ingest is as it was, and would refuse each again.
+    assert_eq!(
+        (&dry["refusedAgain"]["too_old"]["letters"], &dry["refusedAgain"].as_object().unwrap().len()),
+        (&3.into(), &1)
+    );
+    let printed = world.run_ok("admin", &["dead-letters", "replay", "--dry-run"]).await;
+    assert!(printed.contains("ingest would refuse 2 of them again as unknown_type, such as offset "), "{printed}");
+
     let world = world.with_env("INGEST__MAX_AGE", "365d");
+    assert_eq!(json(&world, &["replay", "--reason", "too_old", "--dry-run"]).await["refusedAgain"], json!({}));
     let replayed = json(&world, &["replay", "--reason", "too_old"]).await;
     assert_eq!((&replayed["replayed"], &replayed["replayedBefore"]), (&3.into(), &0.into()));
     let now = world.read_topic(&world.topic()).await;

@@ -27,6 +27,10 @@ const OWN_HEADERS: &str = "devtoolkit.";
 /// Of a letter whose reason is not told: somebody else put it there.
 const NO_REASON: &str = "(none)";
 
+/// About what a letter takes beside its parts, and a header beside its name and value.
+const LETTER: usize = 256;
+const HEADER: usize = 100;
+
 /// Where a letter stands on the dead-letter topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
@@ -133,8 +137,10 @@ impl Letter {
     /// About how much memory it holds.
     pub(super) fn bytes(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
-        length(&self.key) + length(&self.value) + headers
+        let bytes = |headers: &[Header]| -> usize {
+            headers.iter().map(|(name, value)| HEADER + name.len() + length(value)).sum()
+        };
+        LETTER + length(&self.key) + length(&self.value) + bytes(&self.headers) + bytes(&self.errors)
     }
 
     /// Read from the same place that ingest reads them from: the headers in binary mode, else the value.

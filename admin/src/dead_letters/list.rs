@@ -19,6 +19,8 @@ use crate::text::{instant_text, shortened};
 
 /// Whoever sends nonsense may send a new source with each message.
 const MOST_KINDS_SHOWN: usize = 20;
+/// Kinds that are counted one by one: each is a reason with a source, and a source may be a kilobyte long.
+const MOST_KINDS: usize = 2_000;
 /// A message that names a field and what was expected fits; a text that somebody put there need not.
 const MOST_CHARACTERS: usize = 300;
 const UNREADABLE: &str = "(unreadable)";
@@ -47,6 +49,8 @@ struct Report {
     /// Also as the options say, but replayed.
     replayed: u64,
     counts: Vec<Count>,
+    /// Letters of kinds that are not in `counts`, because there are too many kinds.
+    others: u64,
     newest: Vec<Line>,
 }
 
@@ -90,9 +94,9 @@ pub(super) fn run(settings: &settings::Kafka, options: &Options) -> anyhow::Resu
         kinds.add(&line);
         newest.add(line);
     }
-    let counts = kinds.most_first();
-    let letters = counts.iter().map(|count| count.letters).sum();
-    let report = Report { topic: topic.name().to_owned(), letters, replayed, counts, newest: newest.first() };
+    let (counts, others) = kinds.most_first();
+    let letters = counts.iter().map(|count| count.letters).sum::<u64>() + others;
+    let report = Report { topic: topic.name().to_owned(), letters, replayed, counts, others, newest: newest.first() };
     if options.json { terminal::print_json(&report) } else { print(&report) }
 }
 
@@ -103,22 +107,25 @@ impl Line {
             partition: letter.place.partition,
             offset: letter.place.offset,
             when: letter.arrived_at(),
-            reason: letter.reason().into_owned(),
-            r#type: attributes.short_kind().map(str::to_owned),
-            source: attributes.source,
+            reason: shortened(&letter.reason(), MOST_CHARACTERS),
+            r#type: attributes.short_kind().map(|kind| shortened(kind, MOST_CHARACTERS)),
+            source: attributes.source.map(|source| shortened(&source, MOST_CHARACTERS)),
             message: shortened(&letter.why(), MOST_CHARACTERS),
         }
     }
 }
 
-/// Letters of the same reason and source.
+/// Letters of the same reason and source. Of too many kinds those with the fewest letters are counted together.
 #[derive(Default)]
-struct Kinds(BTreeMap<(String, Option<String>), Count>);
+struct Kinds {
+    counts: BTreeMap<(String, Option<String>), Count>,
+    others: u64,
+}
 
 impl Kinds {
     fn add(&mut self, line: &Line) {
         let key = (line.reason.clone(), line.source.clone());
-        let count = self.0.entry(key).or_insert_with_key(|(reason, source)| Count {
+        let count = self.counts.entry(key).or_insert_with_key(|(reason, source)| Count {
             reason: reason.clone(),
             source: source.clone(),
             letters: 0,
@@ -128,12 +135,26 @@ impl Kinds {
         count.letters += 1;
         count.oldest = count.oldest.min(line.when);
         count.newest = count.newest.max(line.when);
+        if self.counts.len() >= 2 * MOST_KINDS {
+            self.cut();
+        }
     }
 
-    fn most_first(self) -> Vec<Count> {
-        let mut counts: Vec<Count> = self.0.into_values().collect();
+    fn cut(&mut self) {
+        let mut kinds: Vec<_> = std::mem::take(&mut self.counts).into_iter().collect();
+        kinds.sort_by_key(|(_, count)| Reverse(count.letters));
+        self.others += kinds.drain(MOST_KINDS.min(kinds.len())..).map(|(_, count)| count.letters).sum::<u64>();
+        self.counts.extend(kinds);
+    }
+
+    /// And how many letters are of other kinds.
+    fn most_first(mut self) -> (Vec<Count>, u64) {
+        if self.counts.len() > MOST_KINDS {
+            self.cut();
+        }
+        let mut counts: Vec<Count> = self.counts.into_values().collect();
         counts.sort_by_key(|count| Reverse(count.letters));
-        counts
+        (counts, self.others)
     }
 }
 
@@ -163,7 +184,7 @@ impl Newest {
 }
 
 fn print(report: &Report) -> anyhow::Result<()> {
-    let Report { topic, letters, replayed, counts, newest } = report;
+    let Report { topic, letters, replayed, counts, others, newest } = report;
     let replayed = if *replayed == 0 { String::new() } else { format!("; replayed: {replayed}") };
     if counts.is_empty() {
         print_line!("no such letters on topic {topic}{replayed}");
@@ -179,7 +200,10 @@ fn print(report: &Report) -> anyhow::Result<()> {
     report::align_right(&mut table, [2]);
     print_line!("{}", table.trim_fmt());
     if counts.len() > MOST_KINDS_SHOWN {
-        print_line!("and {} more; --json has them all", counts.len() - MOST_KINDS_SHOWN);
+        print_line!("and {} more; --json has them", counts.len() - MOST_KINDS_SHOWN);
+    }
+    if *others > 0 {
+        print_line!("and {} of still more sources, which are not counted one by one", text::letters(*others));
     }
     if !newest.is_empty() {
         let rows = newest.iter().map(|line| {
@@ -196,4 +220,36 @@ fn print(report: &Report) -> anyhow::Result<()> {
     print_line!("\n{} on topic {topic}, the newest {} shown{replayed}", text::letters(*letters), newest.len());
     print_line!("look at one: admin dead-letters show PARTITION OFFSET");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(number: usize, source: String) -> Line {
+        let reason = "unknown_field".to_owned();
+        Line {
+            partition: 0,
+            offset: number as i64,
+            when: None,
+            reason,
+            source: Some(source),
+            r#type: None,
+            message: String::new(),
+        }
+    }
+
+    #[test]
+    fn any_number_of_sources_is_counted_in_bounded_memory() {
+        let mut kinds = Kinds::default();
+        for number in 0..130_000 {
+            kinds.add(&line(number, format!("/{number}")));
+            kinds.add(&line(number, format!("/tool-{}", number % 5)));
+            assert!(kinds.counts.len() < 2 * MOST_KINDS);
+        }
+        let (counts, others) = kinds.most_first();
+        assert_eq!(counts.iter().map(|count| count.letters).sum::<u64>() + others, 260_000, "no letter is left out");
+        assert!(counts[..5].iter().all(|count| count.letters == 26_000), "the tools are counted in full");
+        assert!(counts.len() <= MOST_KINDS);
+    }
 }

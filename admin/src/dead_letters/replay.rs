@@ -13,6 +13,7 @@ use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use serde::Serialize;
 
 use super::filter::Filter;
+use super::forecast::{Again, Refused};
 use super::letter::{Letter, Place};
 use super::mark::{MARK, Places};
 use super::text;
@@ -33,7 +34,7 @@ const BATCH_BYTES: usize = 8_000_000;
 pub(super) struct Options {
     #[command(flatten)]
     filter: Filter,
-    /// Say what would be sent, and send nothing
+    /// Say what would be sent and what ingest would refuse again, and send nothing
     #[arg(long)]
     dry_run: bool,
     /// Print JSON instead of a table
@@ -50,6 +51,8 @@ struct Report {
     /// Letters that were sent; in a dry run, that would be.
     replayed: u64,
     reasons: BTreeMap<String, u64>,
+    /// In a dry run, those of `replayed` that ingest would refuse again, by the reason that it would have.
+    refused_again: Refused,
     /// Not sent, because an earlier replay did.
     replayed_before: u64,
     /// Not sent, because the options leave them out.
@@ -69,12 +72,13 @@ struct NotTaken {
     why: String,
 }
 
-pub(super) async fn run(settings: &settings::Kafka, options: &Options) -> anyhow::Result<()> {
+pub(super) async fn run(all: &settings::Settings, options: &Options) -> anyhow::Result<()> {
+    let settings = &all.kafka;
     let letters = DeadLetterTopic::open(settings)?;
     let replayed = letters.replayed(letters.offsets())?;
     let mut sender = if options.dry_run { None } else { Some(Sender::new(settings)?) };
     let mut report = Report { topic: settings.topic.clone(), dry_run: options.dry_run, ..Report::default() };
-    let outcome = replay(&letters, &replayed, &options.filter, sender.as_mut(), &mut report).await;
+    let outcome = replay(&letters, &replayed, &options.filter, sender.as_mut(), &all.ingest, &mut report).await;
     if outcome.is_ok() || report.replayed > 0 {
         print(&report, options.json)?;
     }
@@ -93,6 +97,7 @@ async fn replay(
     replayed: &Places,
     filter: &Filter,
     mut sender: Option<&mut Sender>,
+    ingest: &settings::Ingest,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let shutdown = shutdown::token()?;
@@ -116,7 +121,10 @@ async fn replay(
         if is_last || batch.len() >= BATCH || bytes >= BATCH_BYTES {
             match &mut sender {
                 Some(sender) => sender.send(&batch, report).await?,
-                None => batch.iter().for_each(|letter| report.count(letter)),
+                None => batch.iter().for_each(|letter| {
+                    report.count(letter);
+                    report.refused_again.look(letter, ingest);
+                }),
             }
             batch.clear();
             bytes = 0;
@@ -249,6 +257,10 @@ fn is_about_one_message(error: &KafkaError) -> bool {
     })
 }
 
+fn letters_text(letters: u64, all: u64) -> String {
+    if letters == all { "all".to_owned() } else { letters.to_string() }
+}
+
 fn print(report: &Report, json: bool) -> anyhow::Result<()> {
     if json {
         return terminal::print_json(report);
@@ -272,6 +284,18 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
         print_line!(
             "{} not sent: cut to what the dead-letter topic takes; `admin dead-letters show` says where the whole message stands",
             text::letters(*cut)
+        );
+    }
+    for (reason, Again { letters, partition, offset, message }) in report.refused_again.by_reason() {
+        print_line!(
+            "ingest would refuse {} of them again as {reason}, such as offset {offset} of partition {partition}: {}",
+            letters_text(*letters, *replayed),
+            printable(message)
+        );
+    }
+    if report.refused_again.letters() > 0 {
+        print_line!(
+            "whoever sent them must change them, or the setting that refuses them must be changed: see docs/SENDING.md"
         );
     }
     if report.dry_run {
