@@ -1,62 +1,100 @@
 //! Connecting to MongoDB.
 
-use std::sync::Arc;
+mod connection_string;
 
-use anyhow::Context;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
 use bson::{Bson, Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
-use mongodb::options::{ClientOptions, Credential, ReadPreference, SelectionCriteria, ServerAddress, Tls, TlsOptions};
+use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, ServerAddress};
 use mongodb::{Client, Database};
 use secrecy::ExposeSecret;
 
-use crate::settings::{Mongodb, SettingsError};
+use crate::settings::Mongodb;
+use connection_string::client_options;
+
+/// How long a single server is asked what it is, once the set has not answered.
+const DIRECT_ANSWER: Duration = Duration::from_secs(2);
 
 /// Connects, waits until a primary answers, and returns the database of the settings.
 ///
 /// # Errors
-/// A connection string that is none (a [`SettingsError`]), or a server that cannot be reached or refuses the credentials.
+/// A connection string that cannot be used (a [`crate::settings::SettingsError`]), a server that cannot be reached or refuses the
+/// credentials, or one that takes no transactions.
 pub async fn connect(settings: &Mongodb) -> anyhow::Result<Database> {
-    let client = Client::with_options(client_options(settings).await?)?;
-    let database = client.database(&settings.database);
-    database.run_command(doc! { "ping": 1 }).selection_criteria(mongodb::options::ReadPreference::Primary.into()).await.map_err(
-        |error| {
-            let reason = error.kind.to_string();
-            let advice = if matches!(*error.kind, ErrorKind::Authentication { .. }) {
-                "mongodb.username and mongodb.password are those of a user there"
-            } else if reason.contains("certificate") {
-                "its certificate is valid and for this host name, and that mongodb.ca_file is of the authority that signed it"
-            } else {
-                "it runs and that mongodb.uri (DEVTOOLKIT__MONGODB__URI) is right"
-            };
-            anyhow::anyhow!("MongoDB at {} does not answer: {reason}; check that {advice}", hosts(settings))
+    let options = client_options(settings).await?;
+    let database = Client::with_options(options.clone())?.database(&settings.database);
+    let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
+    let unfit = match database.run_command(doc! { "hello": 1 }).selection_criteria(primary).await {
+        Ok(hello) => unfit(&hello, None),
+        Err(error) => match first_unfit(&options, &error).await {
+            None => return Err(no_answer(settings, &error)),
+            unfit => unfit,
         },
-    )?;
-    Ok(database)
+    };
+    unfit.map_or(Ok(database), |why| bail!("MongoDB at {} cannot be used: {why}", hosts(settings)))
 }
 
-async fn client_options(settings: &Mongodb) -> anyhow::Result<ClientOptions> {
-    let mut options = ClientOptions::parse(settings.uri.expose_secret()).await.map_err(|error| {
-        // Where @host is forgotten, the driver takes the password for a port, and repeats it.
-        let reason = error.kind.to_string();
-        let reason =
-            reason.split_once("invalid server address").map_or(reason.as_str(), |_| "an address is not host:port");
-        SettingsError::unusable("mongodb.uri", "not usable", format!("mongodb://host:port/?replicaSet=name ({reason})"))
-    })?;
-    options.app_name.get_or_insert_with(|| "devtoolkit-analytics".into());
-    options.server_selection_timeout = Some(settings.server_selection_timeout);
-    if !settings.username.is_empty() {
-        let mut credential = options.credential.take().unwrap_or_else(|| Credential::builder().build());
-        credential.username = Some(settings.username.clone());
-        credential.password = Some(settings.password.expose_secret().to_owned());
-        options.credential = Some(credential);
+fn no_answer(settings: &Mongodb, error: &Error) -> anyhow::Error {
+    let reason = error.kind.to_string();
+    let advice = if matches!(*error.kind, ErrorKind::Authentication { .. }) {
+        "mongodb.username and mongodb.password are those of a user there"
+    } else if reason.contains("certificate") {
+        "its certificate is valid and for this host name, and that mongodb.ca_file is of the authority that signed it"
+    } else {
+        "it runs and that mongodb.uri (DEVTOOLKIT__MONGODB__URI) is right"
+    };
+    anyhow!("MongoDB at {} does not answer: {reason}; check that {advice}", hosts(settings))
+}
+
+/// Why a server that says this of itself cannot be used; none if it can. `wanted` is the replica set of the connection string.
+fn unfit(hello: &Document, wanted: Option<&str>) -> Option<String> {
+    match hello.get_str("setName") {
+        Ok(name) => wanted.filter(|wanted| *wanted != name).map(|wanted| {
+            format!("its replica set is called {name}, and mongodb.uri says replicaSet={wanted}")
+        }),
+        Err(_) if is_router(hello) => {
+            wanted.map(|_| "it is a router of a sharded cluster: leave replicaSet out of mongodb.uri".to_owned())
+        }
+        Err(_) if hello.get_bool("isreplicaset").unwrap_or(false) => {
+            Some("its replica set is not initiated: run rs.initiate() there".to_owned())
+        }
+        Err(_) => Some(
+            "it is a single server, and transactions and majority writes need a replica set: start mongod with --replSet, and \
+             run rs.initiate() there"
+                .to_owned(),
+        ),
     }
-    if !settings.ca_file.as_os_str().is_empty() {
-        std::fs::metadata(&settings.ca_file).with_context(|| {
-            format!("setting mongodb.ca_file names {}, which cannot be read", settings.ca_file.display())
-        })?;
-        options.tls = Some(Tls::Enabled(TlsOptions::builder().ca_file_path(settings.ca_file.clone()).build()));
+}
+
+/// Of a sharded cluster.
+fn is_router(hello: &Document) -> bool {
+    hello.get_str("msg").is_ok_and(|message| message == "isdbgrid")
+}
+
+/// The driver says no more than that none of the servers fits: each is asked alone what it is.
+async fn first_unfit(options: &ClientOptions, error: &Error) -> Option<String> {
+    if !matches!(*error.kind, ErrorKind::ServerSelection { .. }) {
+        return None;
     }
-    Ok(options)
+    for host in &options.hosts {
+        let mut direct = options.clone();
+        direct.hosts = vec![host.clone()];
+        direct.direct_connection = Some(true);
+        direct.repl_set_name = None;
+        direct.server_selection_timeout = Some(DIRECT_ANSWER);
+        direct.connect_timeout = Some(DIRECT_ANSWER);
+        // A host that does not answer says nothing of the others.
+        let Ok(client) = Client::with_options(direct) else { continue };
+        let hello = client.database("admin").run_command(doc! { "hello": 1 }).await;
+        client.shutdown().immediate(true).await;
+        if let Some(why) = hello.ok().and_then(|hello| unfit(&hello, options.repl_set_name.as_deref())) {
+            return Some(format!("{host}: {why}"));
+        }
+    }
+    None
 }
 
 /// A server of its own among those of the database: what it keeps for itself is asked of each.
@@ -162,10 +200,15 @@ mod tests {
         assert_eq!(in_words(&error), format!("writing the users: {said}"));
     }
 
-    #[tokio::test]
-    async fn a_password_without_its_host_is_not_repeated() {
-        let settings = Mongodb { uri: "mongodb://user:hunter2".into(), ..Mongodb::default() };
-        let message = client_options(&settings).await.unwrap_err().to_string();
-        assert!(message.contains("host:port") && !message.contains("hunter2"), "{message}");
+    #[test]
+    fn a_server_that_takes_no_transactions_is_unfit() {
+        assert_eq!(unfit(&doc! { "setName": "rs0" }, None), None);
+        assert_eq!(unfit(&doc! { "setName": "rs0" }, Some("rs0")), None);
+        assert_eq!(unfit(&doc! { "msg": "isdbgrid" }, None), None);
+        let why = |hello: Document, wanted| unfit(&hello, wanted).unwrap();
+        assert!(why(doc! { "setName": "rs0" }, Some("rs1")).contains("rs0, and mongodb.uri says replicaSet=rs1"));
+        assert!(why(doc! { "msg": "isdbgrid" }, Some("rs0")).contains("router"));
+        assert!(why(doc! { "isreplicaset": true }, None).contains("not initiated"));
+        assert!(why(doc! { "isWritablePrimary": true }, None).contains("single server"));
     }
 }

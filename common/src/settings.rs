@@ -1,5 +1,6 @@
 //! The settings of every program: `config/analytics.toml`, overridden by `DEVTOOLKIT__SECTION__KEY` in the environment.
 
+mod brokers;
 mod duration;
 mod shown;
 
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::Figment;
+use figment::error::Kind;
 use figment::providers::{Env, Format, Toml};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -343,6 +345,8 @@ impl Settings {
         let Self { kafka, mongodb, .. } = &mut settings;
         read_password("kafka.password_file", &kafka.password_file, &mut kafka.password)?;
         read_password("mongodb.password_file", &mongodb.password_file, &mut mongodb.password)?;
+        kafka.brokers = brokers::normalised(&kafka.brokers, &kafka.security_protocol)
+            .map_err(|expected| SettingsError::unusable("kafka.brokers", format!("{:?}", kafka.brokers), expected))?;
         settings.check()?;
         Ok((settings, Layers { environment, file: file_layer, file_name: path.display().to_string() }))
     }
@@ -369,7 +373,6 @@ impl Settings {
             in_range(key, value as usize, 1, 1_000_000)?;
         }
         for (key, value) in [
-            ("kafka.brokers", &self.kafka.brokers),
             ("kafka.topic", &self.kafka.topic),
             ("kafka.group_id", &self.kafka.group_id),
             ("mongodb.database", &self.mongodb.database),
@@ -407,7 +410,43 @@ impl Settings {
         let protocols = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
         one_of("kafka.security_protocol", &self.kafka.security_protocol, &protocols)?;
         let strategies = ["cooperative-sticky", "range", "roundrobin"];
-        one_of("kafka.partition_assignment_strategy", &self.kafka.partition_assignment_strategy, &strategies)
+        one_of("kafka.partition_assignment_strategy", &self.kafka.partition_assignment_strategy, &strategies)?;
+        one_of("kafka.sasl_mechanism", &self.kafka.sasl_mechanism, &["SCRAM-SHA-256", "SCRAM-SHA-512"])?;
+        self.kafka.check()
+    }
+}
+
+impl Kafka {
+    /// What says the opposite of something else is no wish that can be granted.
+    fn check(&self) -> Result<(), SettingsError> {
+        let is_topic = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+        // The dead letters' topic has four letters more, and Kafka takes 249.
+        if !self.topic.chars().all(is_topic) || self.topic.len() > 245 || [".", ".."].contains(&self.topic.as_str()) {
+            let expected = "a name of at most 245 letters, digits, dots, _ and -";
+            return Err(SettingsError::unusable("kafka.topic", format!("{:?}", self.topic), expected));
+        }
+        let protocol = self.security_protocol.as_str();
+        let has_password = !self.password.expose_secret().is_empty();
+        let expected = |what: &str| format!("{what}, because kafka.security_protocol is {protocol}");
+        if protocol.starts_with("sasl") {
+            if self.username.is_empty() {
+                return Err(SettingsError::unusable("kafka.username", "empty", expected("a user")));
+            }
+            if !has_password {
+                return Err(SettingsError::unusable("kafka.password", "empty", expected("the user's password")));
+            }
+        } else if !self.username.is_empty() {
+            let expected = expected("none (or sasl_ssl as kafka.security_protocol)");
+            return Err(SettingsError::unusable("kafka.username", &self.username, expected));
+        } else if has_password {
+            let expected = expected("none (or sasl_ssl as kafka.security_protocol, and kafka.username)");
+            return Err(SettingsError::unusable("kafka.password", "set", expected));
+        }
+        if !protocol.ends_with("ssl") && !self.ca_file.as_os_str().is_empty() {
+            let expected = expected("none (or ssl or sasl_ssl as kafka.security_protocol)");
+            return Err(SettingsError::unusable("kafka.ca_file", self.ca_file.display(), expected));
+        }
+        Ok(())
     }
 }
 
@@ -451,7 +490,13 @@ fn invalid(error: &figment::Error, layer: &str) -> SettingsError {
         ));
     }
     let key = if key.is_empty() { String::new() } else { format!(" at key {key}") };
-    SettingsError::Invalid(format!("{layer} holds a setting that cannot be used{key}: {}", first.kind))
+    let advice = match &first.kind {
+        Kind::UnknownField(_, known) if known.contains(&"group_id") => {
+            "; options of librdkafka are no settings, because the programs choose those that their promises need"
+        }
+        _ => "",
+    };
+    SettingsError::Invalid(format!("{layer} holds a setting that cannot be used{key}: {}{advice}", first.kind))
 }
 
 #[cfg(test)]
@@ -495,7 +540,8 @@ mod tests {
     fn each_setting_is_shown_with_where_it_comes_from_and_no_secret() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("analytics.toml");
-        std::fs::write(&file, "[mongodb]\nuri = \"mongodb://u:hunter2@h/\"\n[kafka]\nusername = \"u = v\"\n").unwrap();
+        std::fs::write(&file, "[mongodb]\nuri = \"mongodb://u:hunter2@h/\"\n[kafka]\nsecurity_protocol = \"sasl_ssl\"\nusername = \"u = v\"\npassword = \"p\"\n")
+            .unwrap();
         let shown = shown_of(&file);
         let from_file = format!("# file {}", file.display());
         for line in [
@@ -514,10 +560,52 @@ mod tests {
     fn a_value_of_several_lines_is_shown_on_one() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("analytics.toml");
-        std::fs::write(&file, "[kafka]\nusername = \"a\\n[mongodb]\\nuri = \\\"b\\t\\u001b\"\n").unwrap();
+        std::fs::write(&file, "[telemetry]\nlog_filter = \"a\\n[mongodb]\\nuri = \\\"b\\t\\u001b\"\n").unwrap();
         let shown = shown_of(&file);
         let read_back: Settings = Figment::from(Toml::string(&shown)).extract().unwrap();
-        assert_eq!(read_back.kafka.username, "a\n[mongodb]\nuri = \"b\t\u{1b}", "{shown}");
+        assert_eq!(read_back.telemetry.log_filter, "a\n[mongodb]\nuri = \"b\t\u{1b}", "{shown}");
+    }
+
+    #[test]
+    fn options_of_librdkafka_are_refused_by_name() {
+        for option in [
+            "enable.auto.commit = true",
+            "auto.offset.reset = \"latest\"",
+            "isolation.level = \"read_uncommitted\"",
+            "group.instance.id = \"a\"",
+            "bootstrap.servers = \"a:1\"",
+            "acks = 0",
+            "group_instance_id = \"a\"",
+            "enable_auto_commit = true",
+        ] {
+            let message = load(&format!("[kafka]\n{option}\n")).unwrap_err().to_string();
+            let name = option.split(['.', ' ']).next().unwrap();
+            assert!(message.contains(name) && message.contains("librdkafka"), "{option}: {message}");
+        }
+    }
+
+    #[test]
+    fn settings_of_kafka_that_contradict_each_other_are_refused() {
+        for (text, key, expected) in [
+            ("brokers = \"http://a:1\"", "kafka.brokers", "without http://"),
+            ("brokers = \" , \"", "kafka.brokers", "host:port separated by commas"),
+            ("topic = \"a b\"", "kafka.topic", "letters"),
+            ("topic = \"..\"", "kafka.topic", "letters"),
+            ("security_protocol = \"tls\"", "kafka.security_protocol", "sasl_ssl"),
+            ("sasl_mechanism = \"PLAIN\"", "kafka.sasl_mechanism", "SCRAM-SHA-256"),
+            ("sasl_mechanism = \"GSSAPI\"", "kafka.sasl_mechanism", "SCRAM-SHA-512"),
+            ("security_protocol = \"sasl_ssl\"", "kafka.username", "a user"),
+            ("security_protocol = \"sasl_ssl\"\nusername = \"u\"", "kafka.password", "password"),
+            ("username = \"u\"", "kafka.username", "plaintext"),
+            ("password = \"hunter2\"", "kafka.password", "plaintext"),
+            ("ca_file = \"/ca.pem\"", "kafka.ca_file", "plaintext"),
+        ] {
+            let message = load(&format!("[kafka]\n{text}\n")).unwrap_err().to_string();
+            assert!(message.contains(key) && message.contains(expected), "{text}: {message}");
+            assert!(!message.contains("hunter2"), "{text}: {message}");
+        }
+        let settings = load("[kafka]\nbrokers = \" SSL://a:1, b \"\nsecurity_protocol = \"ssl\"\n").unwrap();
+        assert_eq!(settings.kafka.brokers, "a:1,b:9092");
     }
 
     #[test]
@@ -543,7 +631,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("password");
         let settings = |more: &str| {
-            load(&format!("[mongodb]\npassword_file = {file:?}\n{more}[kafka]\npassword_file = {file:?}\n"))
+            let kafka = "[kafka]\nsecurity_protocol = \"sasl_ssl\"\nusername = \"u\"";
+            load(&format!("[mongodb]\npassword_file = {file:?}\n{more}{kafka}\npassword_file = {file:?}\n"))
         };
         let message = settings("").unwrap_err().to_string();
         assert!(message.contains("password_file") && message.contains("No such file"), "{message}");
@@ -562,7 +651,8 @@ mod tests {
 
     #[test]
     fn secrets_do_not_show() {
-        let settings = load("[mongodb]\nuri = \"mongodb://u:hunter2@h/\"\n[kafka]\npassword = \"hunter2\"\n").unwrap();
+        let kafka = "[kafka]\nsecurity_protocol = \"sasl_ssl\"\nusername = \"u\"\npassword = \"hunter2\"\n";
+        let settings = load(&format!("[mongodb]\nuri = \"mongodb://u:hunter2@h/\"\n{kafka}")).unwrap();
         assert!(!format!("{settings:?}").contains("hunter2"));
         let message = load("[kafka]\npassword = 12345678\n").unwrap_err().to_string();
         assert!(message.contains("kafka.password") && !message.contains("12345678"), "{message}");
