@@ -5,11 +5,12 @@ mod readiness;
 mod repeats;
 mod scrapes;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -76,8 +77,15 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<SocketAddr> {
     let address = address(settings, default_port);
-    let listener = TcpListener::bind(&address).await.with_context(|| {
-        format!("cannot listen on {address}; if this program runs there already, check-ready says whether it answers: end it before you start it again; if another program has the port, set telemetry.listen (DEVTOOLKIT__TELEMETRY__LISTEN) to another host:port")
+    let listener = TcpListener::bind(&address).await.map_err(|error| {
+        let advice = if error.kind() == ErrorKind::AddrInUse {
+            "`ss -ltnp` says which process has that port. If it is this program, running already, do not start it a second time: \
+             check-ready says whether it answers, and one that hangs must be ended first. If it is another program, set \
+             telemetry.listen (DEVTOOLKIT__TELEMETRY__LISTEN) to another host:port"
+        } else {
+            "set telemetry.listen (DEVTOOLKIT__TELEMETRY__LISTEN) to host:port, where the host is an address of this machine"
+        };
+        anyhow!("cannot listen on {address}: {error}; {advice}")
     })?;
     let bound = listener.local_addr()?;
     let upkeep = recorder.clone();
@@ -138,16 +146,16 @@ async fn ask_ready(address: &str, patience: Duration) -> anyhow::Result<()> {
     let answer = match tokio::time::timeout(patience, answer).await {
         // The kernel accepts connections also for a program that stands still.
         Err(_) if is_connected => bail!(
-            "a program has the port at {address} and does not answer within {patience:?}: it hangs, or somebody has stopped it; see its state with ps -o pid,stat,args, end it, and start it again"
+            "a program listens at {address} and does not answer within {patience:?}: it hangs, or somebody has stopped it; \
+             `ss -ltnp` says which process it is, and docs/OPERATIONS.md (IngestDown, AggregatorDown) what to do"
         ),
-        Err(_) => bail!("{address} cannot be reached within {patience:?}"),
+        Err(_) => {
+            bail!("{address} cannot be reached within {patience:?}: is telemetry.listen an address of this machine?")
+        }
         Ok(answer) => answer.with_context(|| format!("nobody answers at {address}: is the program running?"))?,
     };
     let (head, reason) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    ensure!(
-        head.starts_with("HTTP/"),
-        "another program has the port at {address}, or this one ended while it answered"
-    );
+    ensure!(head.starts_with("HTTP/"), "what answers at {address} is not this program, or it ended meanwhile");
     ensure!(head.split(' ').nth(1) == Some("200"), "not ready: {}", reason.trim_end());
     Ok(())
 }
@@ -160,21 +168,16 @@ fn address(settings: &Telemetry, default_port: u16) -> String {
 mod tests {
     use super::*;
 
-    async fn reason(address: &str) -> String {
-        ask_ready(address, Duration::from_millis(200))
-            .await
-            .map_or_else(|error| format!("{error:#}"), |()| String::new())
-    }
-
     #[tokio::test]
-    async fn check_ready_tells_a_program_that_hangs_from_one_that_does_not_run() -> anyhow::Result<()> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?.to_string();
+    async fn check_ready_tells_a_program_that_hangs_from_one_that_does_not_run() {
+        let reason =
+            async |address: &str| format!("{:#}", ask_ready(address, Duration::from_millis(200)).await.unwrap_err());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
         let why = reason(&address).await;
         assert!(why.contains("hangs") && !why.contains("is the program running"), "{why}");
         drop(listener);
         let why = reason(&address).await;
         assert!(why.contains("nobody answers") && why.contains("is the program running?"), "{why}");
-        Ok(())
     }
 }

@@ -1,14 +1,18 @@
 //! The servers that everything else is tested on are real: they store, they survive a kill, they fail over.
 
+use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
 use bson::{Document, doc};
 use e2e::eventually::eventually;
-use e2e::servers::{Kafka, KafkaOptions, ReplicaSet, ReplicaSetOptions};
+use e2e::servers::process::{command, record, stop_recorded};
+use e2e::servers::{Kafka, KafkaOptions, Ownership, Process, ReplicaSet, ReplicaSetOptions};
 use e2e::topic::{self, Message};
 use e2e::world::World;
 use mongodb::Client;
 use mongodb::options::WriteConcern;
+use serde_json::Value;
 
 #[tokio::test]
 async fn a_majority_write_is_acknowledged() {
@@ -88,6 +92,68 @@ async fn servers_end_with_their_owner_even_if_it_is_killed() {
         running.iter().all(|child| command_line(*child).is_empty()).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_watches_starts_beside_servers_that_run_and_leaves_them_running() {
+    let world = World::new("up-twice").await;
+    let run = world.directory().join("run");
+    let servers = async |args: &[&str]| {
+        let mut command = world.command("servers");
+        command.arg("--run").arg(&run).args(args);
+        command.env_remove("DEVTOOLKIT__MONGODB__URI").env_remove("DEVTOOLKIT__KAFKA__BROKERS");
+        world.finish("servers", command).await
+    };
+    let status = async || serde_json::from_str::<Vec<Value>>(&servers(&["status", "--json"]).await.stdout).unwrap();
+    let up = servers(&["up"]).await;
+    let before = status().await;
+    let monitored = servers(&["up", "--monitoring"]).await;
+    let after = status().await;
+    let exporter = after.iter().find(|server| server["server"] == "mongodb-exporter-0");
+    let exporter = exporter.and_then(|server| server["address"].as_str()).map(|url| url.trim_start_matches("http://"));
+    let mut shown = String::new();
+    if let Some(exporter) = exporter {
+        // The first diagnostic data come after a second.
+        for _ in 0..100 {
+            shown = e2e::http::get(exporter, "/metrics").await.map(|answer| answer.body).unwrap_or_default();
+            if shown.contains("\nmongodb_ss_connections") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    // First of all, for they outlive a test that fails.
+    let down = servers(&["down", "--wipe"]).await;
+    for finished in [&up, &monitored, &down] {
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    }
+    for number in 0..2 {
+        assert_eq!(before[number]["pid"], after[number]["pid"], "restarted: {}", monitored.stderr);
+    }
+    assert!(shown.contains("\nmongodb_ss_connections"), "the exporter has no diagnostic data: {shown}");
+}
+
+#[tokio::test]
+async fn a_stopped_server_has_given_its_port_back() {
+    let world = World::new("port-back").await;
+    let home = world.directory().to_owned();
+    // Much memory: a process loses its command line, then gives back its memory, then closes its files.
+    let script = format!(
+        "import socket, time; memory = bytearray(b'x') * 600_000_000; s = socket.socket(); s.bind(('127.0.0.1', 0)); \
+         s.listen(); open('{0}/port', 'w').write(str(s.getsockname()[1])); time.sleep(600) # {0}/",
+        home.display()
+    );
+    let mut command = command(Path::new("python3"), Ownership::Owned);
+    command.args(["-c", &script]);
+    let mut process = Process::start("python3", command, &home.join("log"), None, Ownership::Owned).unwrap();
+    record(&process, &home).unwrap();
+    let port = eventually(Duration::from_secs(60), "the port", async || {
+        std::fs::read_to_string(home.join("port")).ok()?.parse::<u16>().ok()
+    })
+    .await;
+    assert!(stop_recorded(&home, Duration::from_secs(30)).await.unwrap());
+    TcpListener::bind(("127.0.0.1", port)).unwrap();
+    assert!(process.exited().unwrap().is_some());
 }
 
 fn children(parent: u32) -> Vec<u32> {

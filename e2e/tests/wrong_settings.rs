@@ -48,6 +48,24 @@ async fn a_port_in_use_is_named() {
     let (code, message) = ingest(&world).await;
     assert_eq!(code, 1);
     assert!(message.contains(&address) && message.contains("DEVTOOLKIT__TELEMETRY__LISTEN"), "{message}");
+    assert!(message.contains("ss -ltnp") && message.contains("check-ready"), "{message}");
+}
+
+#[tokio::test]
+async fn a_program_that_is_stopped_hangs_and_is_not_taken_for_one_that_does_not_run() {
+    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    let world = World::new("stopped").await.with_env("TELEMETRY__LISTEN", &address);
+    world.run_ok("admin", &["migrate"]).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    worker.get("/healthz/live").await;
+    worker.process.pause().unwrap();
+    let (code, message) = world.run_fail("ingest", &["check-ready"]).await;
+    assert_eq!(code, 1);
+    assert!(message.contains(&address) && message.contains("hangs") && !message.contains("running?"), "{message}");
+    let (code, message) = world.run_fail("ingest", &["run"]).await;
+    assert_eq!(code, 1);
+    assert!(message.contains("Address already in use") && message.contains("hangs"), "{message}");
+    worker.process.resume().unwrap();
 }
 
 #[tokio::test]

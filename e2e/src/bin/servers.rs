@@ -183,11 +183,11 @@ async fn mongodb_up(run: &Path, monitored: bool) -> anyhow::Result<String> {
     }
     let process_home = home.join("mongod-0");
     if let (Some(uri), Some(pid)) = (own, recorded(&process_home)) {
-        if is_monitored(pid) || !monitored {
-            eprintln!("MongoDB already runs: {uri} (pid {pid})");
-            return Ok(uri);
+        eprintln!("MongoDB already runs: {uri} (pid {pid})");
+        if monitored {
+            keep_diagnostic_data(&uri).await?;
         }
-        eprintln!("MongoDB runs without what its exporter needs, and is restarted");
+        return Ok(uri);
     }
     // Also one that an interrupted start left behind.
     stop_recorded(&process_home, STOP_DEADLINE).await?;
@@ -202,10 +202,12 @@ async fn mongodb_up(run: &Path, monitored: bool) -> anyhow::Result<String> {
     Ok(set.uri())
 }
 
-/// Whether a mongod was started with [`ReplicaSetOptions::monitored`].
-fn is_monitored(mongod: Pid) -> bool {
-    let command_line = std::fs::read(format!("/proc/{mongod}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&command_line).contains("diagnosticDataCollectionEnabled=true")
+/// What the exporter reads, of a mongod that was started without it. `admin migrate` turns its record of slow operations on.
+async fn keep_diagnostic_data(uri: &str) -> anyhow::Result<()> {
+    let set = bson::doc! { "setParameter": 1, "diagnosticDataCollectionEnabled": true };
+    let client = Client::with_uri_str(uri).await?;
+    client.database("admin").run_command(set).await.context("MongoDB cannot be told to keep its diagnostic data")?;
+    Ok(())
 }
 
 async fn kafka_up(run: &Path) -> anyhow::Result<String> {

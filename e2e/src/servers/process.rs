@@ -211,11 +211,12 @@ pub fn recorded(home: &Path) -> Option<Pid> {
 /// When it cannot be signalled, or does not even end when killed.
 pub async fn stop_recorded(home: &Path, deadline: Duration) -> anyhow::Result<bool> {
     let Some(pid) = recorded(home) else { return Ok(false) };
+    let Some(start) = start_of(pid) else { return Ok(false) };
     kill(pid, Signal::SIGTERM).with_context(|| format!("cannot stop process {pid}"))?;
     let _ = kill(pid, Signal::SIGCONT);
-    if !gone(home, deadline).await {
+    if !gone(pid, &start, deadline).await {
         kill(pid, Signal::SIGKILL).with_context(|| format!("cannot kill process {pid}"))?;
-        if !gone(home, Duration::from_secs(10)).await {
+        if !gone(pid, &start, Duration::from_secs(10)).await {
             bail!("process {pid} of {} does not end, not even by SIGKILL", home.display());
         }
     }
@@ -223,10 +224,21 @@ pub async fn stop_recorded(home: &Path, deadline: Duration) -> anyhow::Result<bo
     Ok(true)
 }
 
-async fn gone(home: &Path, deadline: Duration) -> bool {
-    let start = Instant::now();
-    while recorded(home).is_some() {
-        if start.elapsed() > deadline {
+/// When a process was started; none when it has ended. One that ends loses its command line first and its files, and so its
+/// ports, up to a second later: only a zombie without threads has none any more.
+fn start_of(pid: Pid) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let (state, start) = (fields.next()?, fields.nth(18)?);
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.count();
+    (!matches!(state, "Z" | "X") || threads > 1).then(|| start.to_owned())
+}
+
+async fn gone(pid: Pid, start: &str, deadline: Duration) -> bool {
+    let begin = Instant::now();
+    // The kernel gives a pid out again, to a process that starts later.
+    while start_of(pid).is_some_and(|now| now == start) {
+        if begin.elapsed() > deadline {
             return false;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
