@@ -180,6 +180,14 @@ async fn events_that_do_not_arrive() {
     command(&mongodb.uri(), full_disk("off")).await;
     told.resolved(&["IngestStalled", "TargetDown"]).await;
 
+    // Each letter was made before the broker has it, and so it refuses each as too old.
+    let letters = world.dead_letter_topic();
+    topic::set_config(world.brokers(), &letters, &[("message.timestamp.before.max.ms", "0")]).await.unwrap();
+    world.produce(&[bad(0)]).await;
+    told.firing("ticket", &["DeadLettersNotTaken"]).await;
+    topic::set_config(world.brokers(), &letters, &[]).await.unwrap();
+    told.resolved(&["DeadLettersNotTaken"]).await;
+
     kafka.kill().unwrap();
     told.firing("page", &["KafkaUnreachable"]).await;
     kafka.restart().await.unwrap();

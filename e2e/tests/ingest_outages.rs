@@ -233,6 +233,76 @@ async fn nothing_is_committed_past_a_dead_letter_that_is_not_taken() {
 }
 
 #[tokio::test]
+async fn a_dead_letter_that_is_not_taken_holds_back_its_own_partition_and_is_told() {
+    const WAITING: &str = "devtoolkit_ingest_dead_letters_waiting";
+    let world = World::new("letters-held").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    until_ready(&worker).await;
+    let letters = world.dead_letter_topic();
+    // Each letter was made before the broker has it, and so it refuses each as too old.
+    topic::set_config(world.brokers(), &letters, &[("message.timestamp.before.max.ms", "0")]).await.unwrap();
+    // More batches with a letter than can be in flight.
+    for round in 0..6 {
+        let mut messages = tool_uses(round * 1_000, 1_000);
+        messages.push(topic::Message { partition: Some(0), ..bad(round) });
+        world.produce(&messages).await;
+        until_stored(&world, (round + 1) * 1_000).await;
+    }
+    until_not_ready(&worker, &format!("dead letters: topic {letters} does not take letters")).await;
+    let waiting = async |count: f64| {
+        eventually(PATIENCE, "waiting letters", async || {
+            worker.metric(WAITING).await.filter(|letters| *letters == count)
+        })
+        .await;
+    };
+    waiting(6.0).await;
+    eventually(PATIENCE, "commits of the other partitions", async || {
+        let progress = world.progress().await;
+        progress[1..].iter().all(|(committed, end)| *end > 0 && *committed == Some(*end)).then_some(())
+    })
+    .await;
+    let (committed, end) = world.progress().await[0];
+    assert!(committed.unwrap_or(0) < end, "committed past a message that is nowhere");
+    topic::set_config(world.brokers(), &letters, &[]).await.unwrap();
+    until_committed(&world).await;
+    until_ready(&worker).await;
+    waiting(0.0).await;
+    assert_eq!(world.read_topic(&letters).await.len(), 6);
+    worker.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn a_refused_document_whose_message_is_gone_leaves_an_empty_letter() {
+    let (mut mongodb, kafka) = servers(ReplicaSetOptions::default()).await;
+    let world = World::on("refused-and-gone", &mongodb.uri(), &kafka.brokers()).await;
+    world.run_ok("admin", &["migrate"]).await;
+    // An operator's own rule, which ingest knows nothing of: it refuses each tool use of the load.
+    let rule = doc! { "collMod": "usage_analytics", "validator": { "usage.duration": { "$ne": 5 } } };
+    world.db().run_command(rule).await.unwrap();
+    let mut worker = world.spawn("ingest", &["run"]);
+    until_ready(&worker).await;
+    mongodb.member(0).pause().unwrap();
+    world.produce(&tool_uses(0, 10)).await;
+    eventually(PATIENCE, "a batch that waits for MongoDB", async || {
+        worker.metric(WITHOUT_PROGRESS).await.filter(|seconds| *seconds > 5.0)
+    })
+    .await;
+    for (partition, (_, end)) in (0..).zip(world.progress().await) {
+        topic::remove_before(world.brokers(), &world.topic(), partition, end).await.unwrap();
+    }
+    mongodb.member(0).resume().unwrap();
+    until_committed(&world).await;
+    let letters = world.read_topic(&world.dead_letter_topic()).await;
+    assert_eq!(letters.len(), 10);
+    for letter in letters {
+        let why = letter.header_text("__connect.errors.exception.message").unwrap();
+        assert!(letter.value.is_none() && why.contains("Kafka has removed the message"), "{why}");
+    }
+    worker.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
 async fn nothing_is_committed_past_a_late_event_whose_day_is_not_marked() {
     let test_commands = vec!["--setParameter".to_owned(), "enableTestCommands=1".to_owned()];
     let (mut mongodb, kafka) =

@@ -78,7 +78,7 @@ impl Insert {
     }
 
     /// Bytes of the documents.
-    fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.command.len() - self.documents_at
     }
 
@@ -206,9 +206,10 @@ impl Batch {
         &self.inserts
     }
 
-    /// The refused messages.
-    pub fn dead_letters(&self) -> &[DeadLetter] {
-        &self.dead_letters
+    /// The refused messages, which are not in it any more.
+    pub fn take_dead_letters(&mut self) -> Vec<DeadLetter> {
+        self.dead_letter_bytes = 0;
+        std::mem::take(&mut self.dead_letters)
     }
 
     /// Empties it and keeps its memory for the next events.

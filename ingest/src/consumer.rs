@@ -33,7 +33,7 @@ use crate::offsets::{BatchId, OffsetTracker, Partition};
 use crate::positions::{self, Positions, Step};
 use crate::rebalance::{Context, Event};
 use crate::throttle::Rates;
-use crate::writer::{Writer, Written};
+use crate::writer::{Held, Writer, Written};
 
 /// How long one poll waits when there is nothing to read: the longest that an acknowledgement lies unnoticed.
 const POLL: Duration = Duration::from_millis(20);
@@ -145,8 +145,10 @@ pub fn run(
 
 /// What comes back from the writer.
 enum Done {
-    /// A batch is stored; what became of it.
-    Written { id: BatchId, batch: Box<Batch>, written: Written },
+    /// A batch is stored; what became of it, and of its dead letters those that still wait.
+    Written { id: BatchId, batch: Box<Batch>, written: Written, held: Option<Held> },
+    /// Dead letters that waited are taken.
+    Taken { id: BatchId, held: Held },
     /// The days of these batches' late events are marked.
     Marked(Vec<BatchId>),
 }
@@ -304,7 +306,7 @@ impl Worker<'_> {
         if self.open.is_empty() {
             return;
         }
-        let batch = std::mem::replace(&mut self.open, self.spare.pop().unwrap_or_default());
+        let mut batch = std::mem::replace(&mut self.open, self.spare.pop().unwrap_or_default());
         if let Some(time) = batch.last_time() {
             let millis = Timestamp::now().millis().saturating_sub(time.millis());
             metrics::delay(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
@@ -313,9 +315,14 @@ impl Worker<'_> {
         self.flow.batch_sealed();
         let (writer, tell) = (Arc::clone(&self.parts.writer), self.tell.clone());
         self.parts.runtime.spawn(async move {
-            let written = writer.write(&batch).await;
+            let (written, waiting) = writer.write(&mut batch).await;
+            let held = waiting.as_ref().map(|waiting| waiting.held.clone());
             // The loop may have ended; then what is in flight is read, and absorbed, again.
-            let _ = tell.send(Done::Written { id, batch: Box::new(batch), written });
+            let _ = tell.send(Done::Written { id, batch: Box::new(batch), written, held });
+            if let Some(waiting) = waiting {
+                let held = writer.until_taken(waiting).await;
+                let _ = tell.send(Done::Taken { id, held });
+            }
         });
     }
 
@@ -342,7 +349,18 @@ impl Worker<'_> {
 
     fn note(&mut self, done: Done) {
         match done {
-            Done::Written { id, batch, written } => self.note_written(id, *batch, written),
+            Done::Written { id, batch, written, held } => {
+                if let Some(Held { partitions, bytes, .. }) = held {
+                    self.tracker.hold(id, &partitions);
+                    self.flow.letters_wait(bytes);
+                }
+                self.note_written(id, *batch, written);
+            }
+            Done::Taken { id, held } => {
+                self.tracker.release(id, &held.partitions);
+                self.flow.letters_taken(held.bytes);
+                self.progress_at = Instant::now();
+            }
             Done::Marked(batches) => {
                 self.is_marking = false;
                 batches.into_iter().for_each(|id| self.tracker.acknowledge(id));
@@ -382,11 +400,14 @@ impl Worker<'_> {
         self.tell(reading, &self.assignment())?;
         metrics::paused(reading == Reading::Pause);
         match reading {
+            Reading::Pause if self.flow.is_full_of_letters() => tracing::warn!(
+                "Kafka does not take the dead letters, and no more may wait: reading is paused until it does"
+            ),
             Reading::Pause => tracing::warn!(
                 in_flight = self.flow.in_flight(),
                 "MongoDB does not acknowledge the batches in flight: reading is paused until it does"
             ),
-            Reading::Resume => tracing::info!("MongoDB acknowledges batches again: reading is resumed"),
+            Reading::Resume => tracing::info!("there is room for batches again: reading is resumed"),
         }
         Ok(())
     }
@@ -426,14 +447,14 @@ impl Worker<'_> {
     /// Waits for the batches in flight, but not longer than the bound.
     fn drain(&mut self) {
         let deadline = Instant::now() + self.settings.ingest.drain_timeout;
-        while self.tracker.in_flight() > 0 {
+        while self.tracker.being_written() > 0 {
             self.mark();
             let left = deadline.saturating_duration_since(Instant::now());
             match self.done.recv_timeout(left) {
                 Ok(done) => self.note(done),
                 Err(_) => {
                     tracing::warn!(
-                        batches = self.tracker.in_flight(),
+                        batches = self.tracker.being_written(),
                         "not stored in time; they are read, and absorbed, again"
                     );
                     return;

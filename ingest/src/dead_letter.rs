@@ -1,6 +1,7 @@
 //! Refused messages, handed to the dead-letter topic with everything needed to understand and to replay them.
 
 use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use common::event::{Reason, Traceparent};
@@ -66,20 +67,12 @@ impl DeadLetter {
     pub fn new(message: &impl Message<Headers = BorrowedHeaders>, stage: Stage, reason: Reason, why: String) -> Self {
         let origin = Origin { partition: message.partition(), offset: message.offset() };
         let timestamp = message.timestamp().to_millis().map(|millis| (TIMESTAMP, millis.to_string()));
-        let headers = [
-            ("__connect.errors.topic", message.topic().to_owned()),
-            ("__connect.errors.partition", origin.partition.to_string()),
-            ("__connect.errors.offset", origin.offset.to_string()),
-            ("__connect.errors.stage", stage.as_str().to_owned()),
-            ("__connect.errors.exception.class.name", reason.to_string()),
-            ("__connect.errors.exception.message", shortened(why)),
-        ];
         Self {
             origin,
             reason,
             stage,
             traceparent: kafka::as_sent(message).traceparent(),
-            why: headers.into_iter().chain(timestamp).collect(),
+            why: why_headers(message.topic(), origin, stage, reason, why).into_iter().chain(timestamp).collect(),
             kept: Kept::of(message, kept::MOST),
         }
     }
@@ -87,6 +80,19 @@ impl DeadLetter {
     /// About how much memory it holds.
     pub const fn bytes(&self) -> usize {
         self.kept.bytes() + LETTER
+    }
+
+    /// The letter of a message that is not on its topic any more.
+    pub fn without_message(topic: &str, origin: Origin, stage: Stage, reason: Reason, why: &str) -> Self {
+        let why = format!("{why}; the letter is empty, because Kafka has removed the message since");
+        Self {
+            origin,
+            reason,
+            stage,
+            traceparent: None,
+            why: why_headers(topic, origin, stage, reason, why).to_vec(),
+            kept: Kept::nothing(),
+        }
     }
 
     fn record<'a>(&'a self, topic: &'a str, kept: &'a Kept) -> FutureRecord<'a, [u8], [u8]> {
@@ -106,6 +112,17 @@ impl DeadLetter {
     }
 }
 
+fn why_headers(topic: &str, origin: Origin, stage: Stage, reason: Reason, why: String) -> [(&'static str, String); 6] {
+    [
+        ("__connect.errors.topic", topic.to_owned()),
+        ("__connect.errors.partition", origin.partition.to_string()),
+        ("__connect.errors.offset", origin.offset.to_string()),
+        ("__connect.errors.stage", stage.as_str().to_owned()),
+        ("__connect.errors.exception.class.name", reason.to_string()),
+        ("__connect.errors.exception.message", shortened(why)),
+    ]
+}
+
 fn shortened(mut text: String) -> String {
     if text.len() > MOST_WHY {
         text.truncate(text.floor_char_boundary(MOST_WHY));
@@ -123,6 +140,8 @@ pub struct DeadLetters {
     /// Sends each letter in a request of its own: the brokers refuse a request for its size as a whole. Made for the first
     /// letter that needs it.
     one_by_one: OnceCell<FutureProducer>,
+    /// Why a letter was not taken, of the last one.
+    last_error: Mutex<String>,
 }
 
 /// How a letter is sent.
@@ -138,7 +157,14 @@ impl DeadLetters {
     /// The dead-letter topic of the settings.
     pub fn new(settings: settings::Kafka) -> Self {
         let topic = settings.dead_letter_topic();
-        Self { topic, settings, producer: OnceCell::new(), one_by_one: OnceCell::new() }
+        Self { topic, settings, producer: OnceCell::new(), one_by_one: OnceCell::new(), last_error: Mutex::default() }
+    }
+
+    /// That letters are not taken, and why, for people.
+    pub fn trouble(&self) -> String {
+        let error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let error = if error.is_empty() { "no answer".to_owned() } else { error };
+        format!("topic {} does not take letters: {error}", self.topic)
     }
 
     async fn producer(&self, way: Way) -> Result<&FutureProducer, KafkaError> {
@@ -183,6 +209,7 @@ impl DeadLetters {
                 way = Way::Alone;
                 continue;
             }
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
             tracing::warn!(%error, topic, partition, offset, attempt, "a dead letter was not taken; trying again");
             attempt += 1;
             tokio::time::sleep(delays.next().unwrap_or(MAX_RETRY_DELAY)).await;
@@ -190,6 +217,7 @@ impl DeadLetters {
         let (reason, stage) = (letter.reason.as_str(), letter.stage.as_str());
         let trace_id = letter.traceparent.map(|traceparent| display(traceparent.trace_id()));
         if kept.is_cut() {
+            metrics::dead_letter_cut();
             tracing::warn!(partition, offset, stage, reason, trace_id, "refused, and what fits kept as a dead letter");
         } else {
             tracing::info!(partition, offset, stage, reason, trace_id, "refused, and kept as a dead letter");

@@ -11,6 +11,9 @@ use crate::window::Window;
 /// The partitions are paused when the worker has been full for this long. A shorter wait is no stall.
 pub const STALL: Duration = Duration::from_secs(1);
 
+/// Bytes of dead letters that may wait to be taken before the worker reads no more.
+const MOST_WAITING: usize = 16 * 1024 * 1024;
+
 /// What librdkafka must be told about assigned partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
@@ -26,6 +29,8 @@ pub struct FlowControl {
     window: Window,
     /// Batches being written.
     in_flight: usize,
+    /// Bytes of dead letters that the topic has not taken, of batches that are stored.
+    waiting: usize,
     /// When the worker became full, while it is full.
     full_since: Option<Instant>,
     is_paused: bool,
@@ -34,7 +39,7 @@ pub struct FlowControl {
 impl FlowControl {
     /// Allows at most `largest` batches in flight; `largest` is at least 1.
     pub const fn new(largest: usize) -> Self {
-        Self { window: Window::new(largest), in_flight: 0, full_since: None, is_paused: false }
+        Self { window: Window::new(largest), in_flight: 0, waiting: 0, full_since: None, is_paused: false }
     }
 
     /// A batch was handed to the writer.
@@ -46,6 +51,16 @@ impl FlowControl {
     pub fn batch_stored(&mut self, retries: usize) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.window.acknowledged(retries);
+    }
+
+    /// Dead letters of a batch that is stored wait to be taken.
+    pub const fn letters_wait(&mut self, bytes: usize) {
+        self.waiting += bytes;
+    }
+
+    /// They are taken.
+    pub const fn letters_taken(&mut self, bytes: usize) {
+        self.waiting = self.waiting.saturating_sub(bytes);
     }
 
     /// Batches being written now.
@@ -60,7 +75,12 @@ impl FlowControl {
 
     /// Whether the worker must wait for an acknowledgement before it reads on.
     pub const fn is_full(&self) -> bool {
-        self.in_flight >= self.window.size()
+        self.in_flight >= self.window.size() || self.is_full_of_letters()
+    }
+
+    /// Whether it must wait until the dead-letter topic takes letters.
+    pub const fn is_full_of_letters(&self) -> bool {
+        self.waiting >= MOST_WAITING
     }
 
     /// Looks at the state at `now`, and says what librdkafka must be told about all assigned partitions, if anything.
@@ -112,6 +132,8 @@ mod tests {
     enum Step {
         Seal,
         Store { retries: usize },
+        LettersWait { bytes: usize },
+        LettersTaken,
         Look { after: Duration },
         Assign(BTreeSet<Partition>),
         RevokeOrLose(BTreeSet<Partition>),
@@ -122,6 +144,8 @@ mod tests {
         let step = prop_oneof![
             4 => Just(Step::Seal),
             3 => (0..2_usize).prop_map(|retries| Step::Store { retries }),
+            1 => (0..MOST_WAITING * 2).prop_map(|bytes| Step::LettersWait { bytes }),
+            1 => Just(Step::LettersTaken),
             4 => (0..1_500_u64).prop_map(|millis| Step::Look { after: Duration::from_millis(millis) }),
             2 => partitions().prop_map(Step::Assign),
             2 => partitions().prop_map(Step::RevokeOrLose),
@@ -135,12 +159,18 @@ mod tests {
             let mut flow = FlowControl::new(largest);
             let mut librdkafka = Librdkafka::default();
             let mut now = Instant::now();
+            let mut waiting = Vec::new();
             for step in steps {
                 match step {
                     Step::Seal if flow.is_full() => {}
                     Step::Seal => flow.batch_sealed(),
                     Step::Store { .. } if flow.in_flight() == 0 => {}
                     Step::Store { retries } => flow.batch_stored(retries),
+                    Step::LettersWait { bytes } => {
+                        waiting.push(bytes);
+                        flow.letters_wait(bytes);
+                    }
+                    Step::LettersTaken => flow.letters_taken(waiting.pop().unwrap_or(0)),
                     Step::Look { after } => {
                         now += after;
                         if let Some(reading) = flow.look(now) {
@@ -165,6 +195,7 @@ mod tests {
             while flow.in_flight() > 0 {
                 flow.batch_stored(0);
             }
+            waiting.into_iter().for_each(|bytes| flow.letters_taken(bytes));
             if let Some(reading) = flow.look(now) {
                 let assigned = librdkafka.assigned.clone();
                 librdkafka.tell(reading, &assigned);

@@ -70,6 +70,11 @@ impl Kept {
         Self::within(room, message.key(), message.headers(), message.payload(), Vec::new())
     }
 
+    /// Nothing of a message.
+    pub fn nothing() -> Self {
+        Self::within(0, None, None, None, Vec::new())
+    }
+
     /// The same in less room.
     pub fn cut(&self, room: usize) -> Self {
         let (headers, originals) = (Some(self.headers.as_borrowed()), self.originals.clone());

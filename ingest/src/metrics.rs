@@ -34,6 +34,14 @@ declare_metrics! {
         "devtoolkit_ingest_dead_letter_retries_total",
         "Dead letters that were not taken at once and sent again",
     );
+    DEAD_LETTERS_CUT = counter(
+        "devtoolkit_ingest_dead_letters_cut_total",
+        "Dead letters that hold only a part of their message, which was too large",
+    );
+    DEAD_LETTERS_WAITING = gauge(
+        "devtoolkit_ingest_dead_letters_waiting",
+        "Dead letters that the topic has not taken for 10 seconds and more; they hold back the commits of their partitions",
+    );
     INSERTED = counter("devtoolkit_ingest_documents_inserted_total", "Documents newly stored").by(COLLECTION);
     ABSORBED = counter("devtoolkit_ingest_documents_absorbed_total", "Documents that were stored already: replays")
         .by(COLLECTION);
@@ -162,6 +170,16 @@ pub fn dead_lettered(reason: Reason) {
 /// A dead letter is sent again.
 pub fn dead_letter_retried() {
     DEAD_LETTER_RETRIES.counter(&[]).increment(1);
+}
+
+/// A dead letter is delivered that holds only a part of its message.
+pub fn dead_letter_cut() {
+    DEAD_LETTERS_CUT.counter(&[]).increment(1);
+}
+
+/// Dead letters that the topic has not taken for long.
+pub fn dead_letters_waiting(letters: usize) {
+    DEAD_LETTERS_WAITING.gauge(&[]).set(letters as f64);
 }
 
 /// The documents of one collection are acknowledged: so many are new, and so many were stored before.

@@ -1,10 +1,11 @@
 //! How far each partition may be committed. Plain code without I/O.
 //!
-//! Invariant: what is committed never passes the contiguous prefix of batches whose writes are acknowledged, within the
-//! assignment under which their messages were read. Batches finish in any order; a batch that is late holds back the
-//! ones sealed after it, never the other way round.
+//! Invariant: what is committed of a partition never passes the contiguous prefix of its messages that are stored or
+//! dead-lettered, within the assignment under which they were read. Batches finish in any order: one that is late holds back
+//! those sealed after it, but only in the partitions that it has messages of. A dead letter that is not taken holds back its
+//! own partition and no other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// A partition of the events' topic.
 pub type Partition = i32;
@@ -23,38 +24,64 @@ pub struct Origin {
 pub struct BatchId(u64);
 
 /// One partition of the present assignment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Assigned {
-    /// Told apart from earlier assignments of the same partition: what was read under those is not ours to commit.
-    epoch: u64,
+    /// What the sealed batches have of it, in the order of reading.
+    sealed: VecDeque<Sealed>,
     /// The next offset after the acknowledged prefix.
     acknowledged: Option<i64>,
     /// The next offset as last committed.
     committed: Option<i64>,
 }
 
+/// What one batch has of one partition.
 #[derive(Debug)]
 struct Sealed {
-    id: BatchId,
-    is_acknowledged: bool,
-    ends: Vec<(Partition, u64, i64)>,
+    batch: BatchId,
+    end: i64,
+    is_stored: bool,
+    /// Whether a dead letter of it waits to be taken.
+    is_held: bool,
+}
+
+impl Sealed {
+    const fn is_done(&self) -> bool {
+        self.is_stored && !self.is_held
+    }
+}
+
+impl Assigned {
+    fn change(&mut self, batch: BatchId, change: impl FnOnce(&mut Sealed)) {
+        let Ok(at) = self.sealed.binary_search_by_key(&batch, |sealed| sealed.batch) else { return };
+        change(&mut self.sealed[at]);
+        // Behind one that is not done, of several that are done only the last says how far: a dead letter may wait for days.
+        if self.sealed[at].is_done() {
+            if self.sealed.get(at + 1).is_some_and(Sealed::is_done) {
+                self.sealed.remove(at);
+            }
+            if at > 0 && self.sealed[at - 1].is_done() {
+                self.sealed.remove(at - 1);
+            }
+        }
+        while self.sealed.front().is_some_and(Sealed::is_done) {
+            let end = self.sealed.pop_front().map(|sealed| sealed.end);
+            self.acknowledged = self.acknowledged.max(end);
+        }
+    }
 }
 
 /// The offsets of one worker.
 #[derive(Debug, Default)]
 pub struct OffsetTracker {
-    epoch: u64,
     next_id: u64,
     assigned: HashMap<Partition, Assigned>,
-    sealed: VecDeque<Sealed>,
 }
 
 impl OffsetTracker {
-    /// Partitions that are ours from now on.
+    /// Partitions that are ours from now on. What was read of them under earlier assignments is not ours to commit.
     pub fn assign(&mut self, partitions: impl IntoIterator<Item = Partition>) {
-        self.epoch += 1;
         for partition in partitions {
-            self.assigned.insert(partition, Assigned { epoch: self.epoch, acknowledged: None, committed: None });
+            self.assigned.insert(partition, Assigned::default());
         }
     }
 
@@ -68,34 +95,54 @@ impl OffsetTracker {
     /// A batch is complete: for each partition in it, the offset after its last message. Batches must be told in the
     /// order in which their messages were read.
     pub fn seal(&mut self, ends: &[(Partition, i64)]) -> BatchId {
-        let id = BatchId(self.next_id);
+        let batch = BatchId(self.next_id);
         self.next_id += 1;
-        let ends = ends
-            .iter()
-            .filter_map(|(partition, end)| Some((*partition, self.assigned.get(partition)?.epoch, *end)))
-            .collect();
-        self.sealed.push_back(Sealed { id, is_acknowledged: false, ends });
-        id
+        for (partition, end) in ends {
+            if let Some(assigned) = self.assigned.get_mut(partition) {
+                assigned.sealed.push_back(Sealed { batch, end: *end, is_stored: false, is_held: false });
+            }
+        }
+        batch
     }
 
-    /// Everything in the batch is stored, or dead-lettered.
-    pub fn acknowledge(&mut self, id: BatchId) {
-        if let Ok(at) = self.sealed.binary_search_by_key(&id, |sealed| sealed.id) {
-            self.sealed[at].is_acknowledged = true;
+    /// Everything in the batch is stored; what is refused is dead-lettered, but for what is held.
+    pub fn acknowledge(&mut self, batch: BatchId) {
+        for assigned in self.assigned.values_mut() {
+            assigned.change(batch, |sealed| sealed.is_stored = true);
         }
-        while self.sealed.front().is_some_and(|sealed| sealed.is_acknowledged) {
-            let Some(sealed) = self.sealed.pop_front() else { return };
-            for (partition, epoch, end) in sealed.ends {
-                if let Some(assigned) = self.assigned.get_mut(&partition).filter(|assigned| assigned.epoch == epoch) {
-                    assigned.acknowledged = assigned.acknowledged.max(Some(end));
-                }
+    }
+
+    /// Dead letters of these partitions in the batch wait to be taken. To be told before the batch is acknowledged.
+    pub fn hold(&mut self, batch: BatchId, partitions: &[Partition]) {
+        self.set_held(batch, partitions, true);
+    }
+
+    /// These dead letters are taken.
+    pub fn release(&mut self, batch: BatchId, partitions: &[Partition]) {
+        self.set_held(batch, partitions, false);
+    }
+
+    /// Batches that are not stored, or whose late days are not marked.
+    pub fn being_written(&self) -> usize {
+        self.count(|sealed| !sealed.is_stored)
+    }
+
+    fn set_held(&mut self, batch: BatchId, partitions: &[Partition], is_held: bool) {
+        for partition in partitions {
+            if let Some(assigned) = self.assigned.get_mut(partition) {
+                assigned.change(batch, |sealed| sealed.is_held = is_held);
             }
         }
     }
 
-    /// Batches that wait for their acknowledgement.
+    /// Batches that wait for their acknowledgement, or for a dead letter of theirs.
     pub fn in_flight(&self) -> usize {
-        self.sealed.iter().filter(|sealed| !sealed.is_acknowledged).count()
+        self.count(|sealed| !sealed.is_done())
+    }
+
+    fn count(&self, which: impl Fn(&Sealed) -> bool) -> usize {
+        let sealed = self.assigned.values().flat_map(|assigned| &assigned.sealed);
+        sealed.filter(|sealed| which(sealed)).map(|sealed| sealed.batch).collect::<BTreeSet<_>>().len()
     }
 
     /// The partitions with something to commit, each with the next offset to read.
@@ -140,18 +187,35 @@ mod tests {
     /// What may happen to a worker, in any order.
     #[derive(Debug, Clone)]
     enum Step {
-        Read { partition: Partition, messages: i64 },
+        Read {
+            partition: Partition,
+            messages: i64,
+        },
         Seal,
-        Acknowledge { pick: usize },
-        Commit { fails: bool },
-        Rebalance { keep: u8 },
+        /// With a letter of some of the partitions that waits.
+        Acknowledge {
+            pick: usize,
+            held: u8,
+        },
+        /// Letters that waited are taken.
+        Release {
+            pick: usize,
+        },
+        Commit {
+            fails: bool,
+        },
+        Rebalance {
+            keep: u8,
+        },
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             4 => (0..3_i32, 1..5_i64).prop_map(|(partition, messages)| Step::Read { partition, messages }),
             3 => Just(Step::Seal),
-            3 => any::<usize>().prop_map(|pick| Step::Acknowledge { pick }),
+            3 => (any::<usize>(), prop_oneof![3 => Just(0), 1 => any::<u8>()])
+                .prop_map(|(pick, held)| Step::Acknowledge { pick, held }),
+            1 => any::<usize>().prop_map(|pick| Step::Release { pick }),
             2 => any::<bool>().prop_map(|fails| Step::Commit { fails }),
             1 => any::<u8>().prop_map(|keep| Step::Rebalance { keep }),
         ];
@@ -176,6 +240,12 @@ mod tests {
             self.assignment.insert(partition, self.assignments);
             let start = self.committed.get(&partition).copied().unwrap_or(0);
             self.positions.insert(partition, (start, start));
+        }
+
+        fn note(&mut self, acknowledged: Messages) {
+            for (partition, assignment, offset) in acknowledged {
+                self.acknowledged.entry((partition, assignment)).or_default().push(offset);
+            }
         }
 
         fn contiguous_end(&self, partition: Partition) -> i64 {
@@ -223,12 +293,19 @@ mod tests {
             model.assign(partition);
         }
         tracker.assign(0..3);
-        let acknowledge = |tracker: &mut OffsetTracker, model: &mut Model, (id, messages): (BatchId, Messages)| {
-            tracker.acknowledge(id);
-            for (partition, assignment, offset) in messages {
-                model.acknowledged.entry((partition, assignment)).or_default().push(offset);
-            }
-        };
+        // What waits: of a batch, the partitions that are held, and their messages.
+        let mut waiting: Vec<(BatchId, Vec<Partition>, Messages)> = Vec::new();
+        let acknowledge =
+            |tracker: &mut OffsetTracker, model: &mut Model, (id, messages): (BatchId, Messages), held: u8| {
+                let is_held = |partition: &Partition| held >> partition & 1 == 1;
+                let partitions: Vec<Partition> = (0..3).filter(is_held).collect();
+                tracker.hold(id, &partitions);
+                tracker.acknowledge(id);
+                let (waits, is_done): (Messages, Messages) =
+                    messages.into_iter().partition(|(partition, ..)| is_held(partition));
+                model.note(is_done);
+                (id, partitions, waits)
+            };
         for step in steps {
             match step {
                 Step::Read { partition, messages } => {
@@ -239,11 +316,16 @@ mod tests {
                     }
                 }
                 Step::Seal => in_flight.push(open.seal(&mut tracker)),
-                Step::Acknowledge { pick } if !in_flight.is_empty() => {
+                Step::Acknowledge { pick, held } if !in_flight.is_empty() => {
                     let batch = in_flight.remove(pick % in_flight.len());
-                    acknowledge(&mut tracker, &mut model, batch);
+                    waiting.push(acknowledge(&mut tracker, &mut model, batch, held));
                 }
-                Step::Acknowledge { .. } => {}
+                Step::Release { pick } if !waiting.is_empty() => {
+                    let (id, partitions, messages) = waiting.remove(pick % waiting.len());
+                    tracker.release(id, &partitions);
+                    model.note(messages);
+                }
+                Step::Acknowledge { .. } | Step::Release { .. } => {}
                 Step::Commit { fails } => {
                     let offsets = tracker.to_commit();
                     tracker.committed(&offsets);
@@ -271,11 +353,22 @@ mod tests {
                     }
                 }
             }
+            // Neither a late batch nor a waiting letter holds back what does not stand behind it in its own partition.
+            for partition in 0..3 {
+                let (start, _) = model.positions[&partition];
+                let acknowledged = tracker.assigned[&partition].acknowledged.unwrap_or(start);
+                prop_assert_eq!(acknowledged, model.contiguous_end(partition), "partition {}", partition);
+            }
+            let kept: usize = tracker.assigned.values().map(|assigned| assigned.sealed.len()).sum();
+            prop_assert!(kept <= 2 * 3 * (in_flight.len() + waiting.len()), "{} entries are kept", kept);
         }
         // Never behind for good: once everything is acknowledged, everything can be committed.
         in_flight.push(open.seal(&mut tracker));
         while let Some(batch) = in_flight.pop() {
-            acknowledge(&mut tracker, &mut model, batch);
+            waiting.push(acknowledge(&mut tracker, &mut model, batch, 0));
+        }
+        for (id, partitions, _) in waiting {
+            tracker.release(id, &partitions);
         }
         tracker.commit_failed();
         prop_assert_eq!(tracker.in_flight(), 0);

@@ -1,24 +1,37 @@
-//! Writes a batch until every document is stored by a majority and every dead letter is delivered.
+//! Writes a batch until every document is stored by a majority and every dead letter is delivered. A dead letter that is not
+//! taken soon is left behind: it holds back the commits of its partition, and not the batches of all.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf};
 use common::day::DayNumber;
 use common::telemetry::{Part, Readiness};
 use common::{mongo, settings};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use mongodb::Database;
 use mongodb::error::Error;
 
 use crate::batch::{Batch, Insert};
 use crate::dead_letter::{DeadLetter, DeadLetters};
-use crate::offsets::Origin;
+use crate::offsets::{Origin, Partition};
 use crate::retry::{MAX_RETRY_DELAY, retry_delays};
 use crate::{late, metrics, refused};
 
 /// The first try's time limit. It doubles with each try, so that a slow server is given time and a dead one is left soon.
 const FIRST_TIME_LIMIT: Duration = Duration::from_secs(10);
 const LAST_TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a batch whose documents are stored waits for its dead letters. A broker that is restarted is back within this.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A document that MongoDB refused: where it came from, and why.
+type Refused = (Origin, String);
 
 /// What became of one `insert` command.
 #[derive(Debug, PartialEq)]
@@ -51,12 +64,41 @@ impl std::ops::AddAssign for Written {
     }
 }
 
+/// Dead letters of a batch that the topic has not taken yet.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Where their messages came from.
+    pub partitions: Vec<Partition>,
+    /// About how much memory they take.
+    pub bytes: usize,
+    letters: usize,
+}
+
+impl Held {
+    fn add(&mut self, partition: Partition, bytes: usize) {
+        if !self.partitions.contains(&partition) {
+            self.partitions.push(partition);
+        }
+        self.bytes += bytes;
+        self.letters += 1;
+    }
+}
+
+/// The same, being sent.
+pub struct Waiting {
+    /// Which they are.
+    pub held: Held,
+    sending: FuturesUnordered<BoxFuture<'static, ()>>,
+}
+
 /// Writes batches to MongoDB and to the dead-letter topic.
 pub struct Writer {
     database: Database,
     kafka: settings::Kafka,
     dead_letters: DeadLetters,
     readiness: Readiness,
+    /// Dead letters that were left behind and are not taken yet.
+    waiting: AtomicUsize,
 }
 
 impl Writer {
@@ -67,17 +109,74 @@ impl Writer {
         dead_letters: DeadLetters,
         readiness: Readiness,
     ) -> Self {
-        Self { database, kafka, dead_letters, readiness }
+        Self { database, kafka, dead_letters, readiness, waiting: AtomicUsize::new(0) }
     }
 
-    /// Returns only when everything in the batch is acknowledged, however long that takes.
-    pub async fn write(&self, batch: &Batch) -> Written {
-        let inserts = futures::future::join_all(batch.inserts().iter().map(|insert| self.insert(insert)));
-        let (inserted, ()) = tokio::join!(inserts, self.dead_letters.send(batch.dead_letters()));
-        count_dead_letters(batch.dead_letters());
-        let mut written = Written { dead_letters: batch.dead_letters().len(), ..Written::default() };
-        inserted.into_iter().for_each(|inserted| written += inserted);
-        written
+    /// Returns when every document of the batch is acknowledged, however long that takes, and its dead letters are delivered
+    /// or have waited long. Those that still wait are to be given to [`Writer::until_taken`].
+    pub async fn write(self: &Arc<Self>, batch: &mut Batch) -> (Written, Option<Waiting>) {
+        let letters = batch.take_dead_letters();
+        let mut written = Written { dead_letters: letters.len(), ..Written::default() };
+        let mut held = Held::default();
+        letters.iter().for_each(|letter| held.add(letter.origin.partition, letter.bytes()));
+        let mut sending: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+        if !letters.is_empty() {
+            let writer = Arc::clone(self);
+            sending.push(Box::pin(async move { writer.deliver(&letters).await }));
+        }
+        let mut inserts = pin!(futures::future::join_all(batch.inserts().iter().map(|insert| self.insert(insert))));
+        let inserted = loop {
+            tokio::select! {
+                inserted = &mut inserts => break inserted,
+                Some(()) = sending.next() => {}
+            }
+        };
+        let mut refused = Vec::new();
+        for (insert, (of_one, refused_of_one)) in batch.inserts().iter().zip(inserted) {
+            written += of_one;
+            // Their messages are read again: each is about as long as its document, and the whole insert is no more.
+            let bytes = insert.bytes() / insert.len().max(1);
+            refused_of_one.iter().for_each(|(origin, _)| held.add(origin.partition, bytes));
+            refused.extend(refused_of_one);
+        }
+        if !refused.is_empty() {
+            let writer = Arc::clone(self);
+            sending.push(Box::pin(async move { writer.deliver_refused(&refused).await }));
+        }
+        // With letters left behind, the topic is known to take none.
+        let patience = if self.waiting.load(Ordering::Relaxed) == 0 { PATIENCE } else { Duration::ZERO };
+        let all_sent = async { while sending.next().await.is_some() {} };
+        if tokio::time::timeout(patience, all_sent).await.is_ok() {
+            return (written, None);
+        }
+        let waiting = self.waiting.fetch_add(held.letters, Ordering::Relaxed) + held.letters;
+        metrics::dead_letters_waiting(waiting);
+        let trouble = self.dead_letters.trouble();
+        tracing::warn!(
+            partitions = ?held.partitions,
+            letters = held.letters,
+            trouble,
+            "dead letters wait; their partitions are read, and not committed until they are taken"
+        );
+        self.readiness.set(Part::DeadLetters, Err(trouble));
+        (written, Some(Waiting { held, sending }))
+    }
+
+    /// Returns when these letters are delivered, however long that takes.
+    pub async fn until_taken(&self, waiting: Waiting) -> Held {
+        let Waiting { held, mut sending } = waiting;
+        while sending.next().await.is_some() {}
+        let left = self.waiting.fetch_sub(held.letters, Ordering::Relaxed) - held.letters;
+        metrics::dead_letters_waiting(left);
+        if left == 0 {
+            self.readiness.set(Part::DeadLetters, Ok(()));
+        }
+        held
+    }
+
+    async fn deliver(&self, letters: &[DeadLetter]) {
+        self.dead_letters.send(letters).await;
+        letters.iter().for_each(|letter| metrics::dead_lettered(letter.reason));
     }
 
     /// Marks days dirty; returns only when that is acknowledged, however long that takes.
@@ -85,9 +184,9 @@ impl Writer {
         late::mark(&self.database, days).await;
     }
 
-    async fn insert(&self, insert: &Insert) -> Written {
+    async fn insert(&self, insert: &Insert) -> (Written, Vec<Refused>) {
         if insert.is_empty() {
-            return Written::default();
+            return (Written::default(), Vec::new());
         }
         let collection = insert.event_type.collection();
         // The batch is known by the place of its first document.
@@ -117,8 +216,8 @@ impl Writer {
                         let attempt = retries + 1;
                         tracing::info!(collection, partition, offset, attempt, ?took, "the batch is taken");
                     }
-                    self.dead_letter(insert, refused).await;
-                    return written;
+                    let refused = refused.into_iter();
+                    return (written, refused.filter_map(|(index, why)| Some((insert.origin(index)?, why))).collect());
                 }
                 Outcome::Retry(why) => {
                     metrics::insert_retried(insert.event_type);
@@ -145,23 +244,15 @@ impl Writer {
         self.database.run_raw_command(RawDocumentBuf::from_bytes(insert.command()).map_err(Error::custom)?).await
     }
 
-    async fn dead_letter(&self, insert: &Insert, refused: Vec<(usize, String)>) {
-        if refused.is_empty() {
-            return;
-        }
-        let refused: Vec<(Origin, String)> =
-            refused.into_iter().filter_map(|(index, why)| Some((insert.origin(index)?, why))).collect();
+    /// Reads messages whose documents were refused again, and delivers them.
+    async fn deliver_refused(&self, refused: &[Refused]) {
         let mut delays = retry_delays();
         loop {
-            let (kafka, places) = (self.kafka.clone(), refused.clone());
+            let (kafka, places) = (self.kafka.clone(), refused.to_vec());
             let read = tokio::task::spawn_blocking(move || refused::read_again(&kafka, &places)).await;
             match read.map_err(anyhow::Error::from).and_then(|letters| letters) {
-                Ok(letters) => {
-                    self.dead_letters.send(&letters).await;
-                    return count_dead_letters(&letters);
-                }
+                Ok(letters) => return self.deliver(&letters).await,
                 Err(error) => tracing::warn!(
-                    collection = insert.event_type.collection(),
                     documents = refused.len(),
                     error = format!("{error:#}"),
                     "a refused document's message was not read; trying again"
@@ -170,10 +261,6 @@ impl Writer {
             tokio::time::sleep(delays.next().unwrap_or(MAX_RETRY_DELAY)).await;
         }
     }
-}
-
-fn count_dead_letters(letters: &[DeadLetter]) {
-    letters.iter().for_each(|letter| metrics::dead_lettered(letter.reason));
 }
 
 /// The server's error codes that speak of one document and would be the same at every try (MongoDB's `error_codes.yml`).

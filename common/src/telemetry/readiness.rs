@@ -15,6 +15,8 @@ pub enum Part {
     Program,
     /// A broker is connected.
     Kafka,
+    /// The dead-letter topic takes letters.
+    DeadLetters,
     /// MongoDB answers.
     Mongodb,
     /// MongoDB takes documents.
@@ -25,7 +27,8 @@ impl Part {
     /// The server that is meant, as the label `dependency` names it.
     const fn dependency(self) -> Option<&'static str> {
         match self {
-            Self::Program => None,
+            // One topic of Kafka is not Kafka.
+            Self::Program | Self::DeadLetters => None,
             Self::Kafka => Some("kafka"),
             Self::Mongodb | Self::MongodbWrites => Some("mongodb"),
         }
@@ -37,6 +40,7 @@ impl fmt::Display for Part {
         f.pad(match self {
             Self::Program => "program",
             Self::Kafka => "Kafka",
+            Self::DeadLetters => "dead letters",
             Self::Mongodb | Self::MongodbWrites => "MongoDB",
         })
     }
