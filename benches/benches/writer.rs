@@ -2,6 +2,8 @@
 //! ones.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
+use std::sync::Arc;
+
 use benches::samples::tool_usage;
 use common::event::Message;
 use common::settings::Settings;
@@ -32,12 +34,12 @@ fn write(criterion: &mut Criterion) {
     let mongodb = mongodb.unwrap();
     let client = runtime.block_on(mongodb::Client::with_uri_str(mongodb.uri())).unwrap();
     let kafka = Settings::default().kafka;
-    let writer = Writer::new(
+    let writer = Arc::new(Writer::new(
         client.database("writer"),
         kafka.clone(),
         DeadLetters::new(kafka),
         Readiness::starting(&[Part::Mongodb]),
-    );
+    ));
     let mut group = criterion.benchmark_group("a batch of 1000");
     group.throughput(Throughput::Elements(EVENTS)).sample_size(30);
     let mut next = 0;
@@ -47,13 +49,13 @@ fn write(criterion: &mut Criterion) {
                 next += EVENTS;
                 batch(next)
             },
-            |batch| runtime.block_on(writer.write(&batch)),
+            |mut batch| runtime.block_on(writer.write(&mut batch)),
             BatchSize::PerIteration,
         );
     });
-    let known = batch(0);
-    runtime.block_on(writer.write(&known));
-    group.bench_function("known documents", |bencher| bencher.iter(|| runtime.block_on(writer.write(&known))));
+    let mut known = batch(0);
+    runtime.block_on(writer.write(&mut known));
+    group.bench_function("known documents", |bencher| bencher.iter(|| runtime.block_on(writer.write(&mut known))));
     group.bench_function("the command alone", |bencher| {
         bencher.iter(|| known.inserts().iter().map(|insert| insert.command().len()).sum::<usize>());
     });
