@@ -160,9 +160,9 @@ fn write_targets(directory: &Path, job: &str, targets: &Value) -> anyhow::Result
 /// `for:` shorter than three scrapes, so that one scrape that fails raises no alert, and no window (`[5m]`) shorter than
 /// what a rate needs.
 pub fn faster_waits(text: &str, factor: u32) -> String {
-    const SHORTEST: u64 = 2;
+    const SHORTEST: u64 = 3;
     const SHORTEST_FOR: u64 = 3 * SHORTEST;
-    const SHORTEST_WINDOW: u64 = 10;
+    const SHORTEST_WINDOW: u64 = 4 * SHORTEST;
     static DURATION: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"(?<before>\[|\bfor: | )(?<number>\d+)(?<unit>[smhd])\b").ok());
     let Some(duration) = DURATION.as_ref() else { return text.to_owned() };
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn durations_are_divided_and_nothing_else() {
         let text = "for: 10m\nexpr: increase(errors_total{job=\"a5m\"}[1h]) / rate(x[1m] offset 1d) > 60";
-        let faster = "for: 10s\nexpr: increase(errors_total{job=\"a5m\"}[60s]) / rate(x[10s] offset 1440s) > 60";
+        let faster = "for: 10s\nexpr: increase(errors_total{job=\"a5m\"}[60s]) / rate(x[12s] offset 1440s) > 60";
         assert_eq!(faster_waits(text, 60), faster);
     }
 }
