@@ -127,8 +127,8 @@ async fn the_number_of_series_is_bounded_however_many_tools_and_users_there_are(
     let found = series(&worker).await;
     println!("{found} series with {TOOLS} tools and {users} users");
     assert_eq!(found, with_few_users, "users make series");
-    // 500 tools and other: 2 counters, 13 buckets and one more, sum and count; and fewer than 400 for all the rest.
-    let of_tools = (ingest::tools::MAX_TOOLS + 1) * (2 + 13 + 1 + 2);
+    // 500 tools and other: 3 counters, 13 buckets and one more, sum and count; and fewer than 400 for all the rest.
+    let of_tools = (ingest::tools::MAX_TOOLS + 1) * (3 + 13 + 1 + 2);
     assert!((of_tools..of_tools + 400).contains(&found), "{found} series, {of_tools} of them by tool expected");
     worker.stop(Duration::from_secs(10)).await;
 }
