@@ -279,7 +279,7 @@ async fn serve_catches_up_newest_first_past_a_bad_day_and_ends_on_sigterm() {
     assert_eq!(oldest_first, days[2..].iter().map(Day::to_string).collect::<Vec<_>>());
     // The day after the bad one needs it for its trends, so both failed, and say why.
     // An attempt is recorded before the day is computed, without a state.
-    let has_failed = |state: &Document| state.get_str("state") == Ok("failed");
+    let has_failed = |state: &Document| state.get_str("state").is_ok_and(|state| state == "failed");
     let failed = async || state(&world, bad).await.filter(has_failed);
     let failed = eventually(PATIENCE, "the bad day's failure", failed).await;
     assert!(failed.get_str("lastError").unwrap().contains("daily document"), "{failed}");
