@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn an_alert_waits_for_three_scrapes_at_least() {
         let text = "scrape_interval: 15s\ngroup_wait: 1m\nfor: 1m\nfor: 5m\nfor: 10m\nfor: 3s";
-        let faster = "scrape_interval: 2s\ngroup_wait: 2s\nfor: 6s\nfor: 6s\nfor: 10s\nfor: 3s";
+        let faster = "scrape_interval: 3s\ngroup_wait: 3s\nfor: 9s\nfor: 9s\nfor: 10s\nfor: 3s";
         assert_eq!(faster_waits(text, 60), faster);
     }
 
