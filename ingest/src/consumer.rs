@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Batch, Limits};
+use crate::commits;
 use crate::decode::Decoder;
 use crate::flow::{FlowControl, Reading};
 use crate::lag::Lag;
@@ -500,7 +501,11 @@ impl Worker<'_> {
                 tracing::error!(%error, partition, offset, "an offset cannot be committed");
             }
         }
-        match self.consumer.commit(&list, mode) {
+        let result = match mode {
+            CommitMode::Sync => self.consumer.commit(&list, mode),
+            CommitMode::Async => commits::send(&self.consumer, &list),
+        };
+        match result {
             Ok(()) => {
                 self.tracker.committed(&offsets);
                 self.lag.committed(&offsets);

@@ -4,13 +4,14 @@
 //! [`batch`], or into a dead letter; the full batch goes to [`writer`], which inserts it and, through [`dead_letter`],
 //! hands over what was refused; when both are acknowledged, [`offsets`] says how far the topic may be committed.
 //!
-//! Beside the path, `kept` says what a dead letter keeps of its message, `flow` says when reading pauses, `positions` notices offsets that were left out, and [`lag`] says how many
-//! messages wait; [`late`] marks the days of late events dirty before their offsets are
-//! committed; [`throttle`] bounds rates ([`live_settings`] changes them while the worker runs), and [`presence`] and
+//! Beside the path, `kept` says what a dead letter keeps of its message, `flow` says when reading pauses, `positions` notices
+//! offsets that were left out, and [`lag`] says how many messages wait; [`late`] marks the days of late events dirty before
+//! their offsets are committed, and `commits` hears of commits that fail; [`throttle`] bounds rates ([`live_settings`] changes them while the worker runs), and [`presence`] and
 //! [`tools`] count what the live dashboards show.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod batch;
+mod commits;
 pub mod consumer;
 pub mod dead_letter;
 pub mod decode;

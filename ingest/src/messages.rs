@@ -93,21 +93,20 @@ impl Messages {
         Ok(())
     }
 
-    /// Hands what is there, at most `most`, to `each`, and returns how many these were; where nothing is there, waits for the
-    /// first.
+    /// Hands what is there, at most `most`, to `each`; where nothing is there, waits for the first.
     ///
     /// # Errors
     /// librdkafka does not take the call.
-    pub fn take<Each: FnMut(Taken<'_>)>(&self, wait: Duration, most: usize, each: Each) -> anyhow::Result<usize> {
+    pub fn take<Each: FnMut(Taken<'_>)>(&self, wait: Duration, most: usize, each: Each) -> anyhow::Result<()> {
         let wait = i32::try_from(wait.as_millis())?;
-        let mut taking = Taking { client: self.consumer.client().native_ptr(), each, count: 0, most };
+        let mut taking = Taking { client: self.consumer.client().native_ptr(), each, left: most };
         let opaque = std::ptr::from_mut(&mut taking).cast();
         // SAFETY: the queue is alive. librdkafka calls `take_one` in this thread, with this `opaque`, and only before it
         // returns.
         let served =
             unsafe { librdkafka::rd_kafka_consume_callback_queue(self.queue, wait, Some(take_one::<Each>), opaque) };
         anyhow::ensure!(served >= 0, "Kafka's client does not give its messages");
-        Ok(taking.count)
+        Ok(())
     }
 }
 
@@ -115,8 +114,7 @@ impl Messages {
 struct Taking<Each> {
     client: *mut librdkafka::rd_kafka_t,
     each: Each,
-    count: usize,
-    most: usize,
+    left: usize,
 }
 
 unsafe extern "C" fn take_one<Each: FnMut(Taken<'_>)>(
@@ -126,8 +124,8 @@ unsafe extern "C" fn take_one<Each: FnMut(Taken<'_>)>(
     // SAFETY: `opaque` is what `take` handed over, and nobody else uses it meanwhile.
     let taking = unsafe { &mut *opaque.cast::<Taking<Each>>() };
     (taking.each)(Message { message, queue: PhantomData }.or_else());
-    taking.count += 1;
-    if taking.count >= taking.most {
+    taking.left = taking.left.saturating_sub(1);
+    if taking.left == 0 {
         // SAFETY: the client is alive, and this is one of its callbacks. What is left stays in the queue.
         unsafe { librdkafka::rd_kafka_yield(taking.client) };
     }

@@ -26,8 +26,6 @@ impl Worker<'_> {
         messages.forward(partitions)?;
         take_over(&self.consumer, &start)?;
         self.tracker.assign(numbers);
-        // librdkafka tells nobody of an asynchronous commit that failed, as commits during a rebalance do.
-        self.tracker.commit_failed();
         self.assigned_at.get_or_insert_with(Instant::now);
         self.is_waiting_for_assignment = false;
         // librdkafka keeps a partition's pause after the partition is lost, so its pause is set anew.
