@@ -38,7 +38,7 @@ use crate::writer::{Held, Writer, Written};
 
 /// How long one poll waits when there is nothing to read: the longest that an acknowledgement lies unnoticed.
 const POLL: Duration = Duration::from_millis(20);
-/// How long one round may take, in seconds: a commit that is waited for may wait a minute for a broker that hangs.
+/// How long one round may take beside draining, in seconds: a commit may wait a minute for a broker that hangs.
 const LONGEST_ROUND: u32 = 180;
 /// How often gauges are set and what is over is forgotten.
 const TIDY: Duration = Duration::from_secs(5);
@@ -134,7 +134,9 @@ pub fn run(
         expired: 0,
         written: Written::default(),
     };
-    let heartbeat = watchdog::watch("consumer's loop", LONGEST_ROUND)?;
+    // A worker that gives partitions back first drains, for as long as an operator allows.
+    let drain = u32::try_from(settings.ingest.drain_timeout.as_secs()).unwrap_or(u32::MAX);
+    let heartbeat = watchdog::watch("consumer's loop", LONGEST_ROUND.saturating_add(drain))?;
     loop {
         if worker.is_caught_up() || shutdown.is_cancelled() {
             return worker.finish();
