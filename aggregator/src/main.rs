@@ -40,7 +40,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Rolls up a day, or every day of a range; doing so again gives the same documents
+    /// Rolls up a day, or every day of a range; doing so again gives the same documents. Today's document is provisional
     Run(Run),
     /// Rolls up every finished day, now and whenever aggregator.schedule fires, and keeps today's numbers fresh
     Serve,
@@ -133,7 +133,8 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: &Settings, options: &Run) -> anyhow::Result<()> {
-    let mut days = options.days.list()?;
+    let mut days =
+        options.days.until(Day::today(), "has not begun in UTC; the last day that can be rolled up is today,")?;
     let mut rollup = rollup(settings).await?;
     if let Some(engine) = options.engine {
         rollup.engine = engine.into();
@@ -229,7 +230,7 @@ async fn show(settings: &Settings, day: Day, json: bool) -> anyhow::Result<()> {
 }
 
 async fn verify(settings: &Settings, days: &Days, json: bool) -> anyhow::Result<()> {
-    let days = days.list()?;
+    let days = days.until(Day::yesterday(), "is not over yet in UTC; the last day that can be verified is")?;
     let rollup = rollup(settings).await?;
     let mut verified = Vec::new();
     for day in days {
@@ -252,19 +253,16 @@ async fn verify(settings: &Settings, days: &Days, json: bool) -> anyhow::Result<
 }
 
 impl Days {
-    /// Oldest first, so that each day finds its yesterday.
-    fn list(&self) -> Result<Vec<Day>, WrongUsage> {
+    /// Oldest first, so that each day finds its yesterday; `beyond` says what is wrong with a day after `last`.
+    fn until(&self, last: Day, beyond: &str) -> Result<Vec<Day>, WrongUsage> {
         let (Some(from), Some(to)) = (self.date.or(self.from), self.date.or(self.to)) else {
             return Err(WrongUsage("name a day with --date, or a range with --from and --to".into()));
         };
         if to < from {
             return Err(WrongUsage(format!("--to {to} is before --from {from}")));
         }
-        if !schedule::is_over(to, Utc::now()) {
-            let last = Day::yesterday();
-            return Err(WrongUsage(format!(
-                "{to} is not over yet in UTC; the last day that can be rolled up is {last}"
-            )));
+        if to > last {
+            return Err(WrongUsage(format!("{to} {beyond} {last}")));
         }
         Ok(Day::range_inclusive(from, to).collect())
     }
@@ -286,8 +284,9 @@ fn summary(rolled: &Rolled) -> String {
         0 => String::new(),
         unreadable => format!(" ({} unreadable documents left out)", count(unreadable)),
     };
+    let so_far = if rolled.provisional { ", not over: the numbers so far" } else { "" };
     format!(
-        "{}: {} tool uses, {} activities, {} health checks in {}{left_out}",
+        "{}{so_far}: {} tool uses, {} activities, {} health checks in {}{left_out}",
         rolled.day,
         count(inputs.tool_usage),
         count(inputs.activity),

@@ -226,8 +226,9 @@ async fn wrong_usage_is_told_before_anything_is_done() {
     let world = World::new("rollup-usage").await;
     let (today, yesterday) = (Day::today().to_string(), Day::yesterday().to_string());
     for (args, expected) in [
-        (vec!["run", "--date", &today], "is not over yet"),
-        (vec!["run", "--from", &yesterday, "--to", &today], "is not over yet"),
+        (vec!["run", "--date", "2999-01-01"], "has not begun"),
+        (vec!["run", "--from", &yesterday, "--to", "2999-01-01"], "has not begun"),
+        (vec!["verify", "--date", &today], "is not over yet"),
         (vec!["run", "--from", &yesterday, "--to", "2020-01-01"], "is before --from"),
         (vec!["run", "--date", "15.01.2024"], "expected YYYY-MM-DD"),
         (vec!["run", "--date", &yesterday, "--engine", "magic"], "possible values: scan"),

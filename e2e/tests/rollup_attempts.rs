@@ -107,6 +107,16 @@ async fn today_has_a_row_and_a_provisional_document() {
     until_in_state(&world, today, "provisional").await;
     serving.stop(Duration::from_secs(10)).await;
     assert!(row().await.contains("provisional"), "{}", row().await);
+
+    // Given up by `serve`: somebody mends the cause and does not wait for the night.
+    let states = world.db().collection::<Document>("rollup_days");
+    let given_up = doc! { "$set": { "state": "failed", "attempts": MOST_ATTEMPTS, "lastError": "the disk was full" } };
+    states.update_one(doc! { "_id": today.to_string() }, given_up).await.unwrap();
+    assert!(row().await.contains("the disk was full"), "{}", row().await);
+    let rolled = world.run_ok("aggregator", &["run", "--date", &today.to_string()]).await;
+    assert!(rolled.contains("not over"), "{rolled}");
+    assert_eq!(state(&world, today).await.get_i64("attempts").unwrap(), 0);
+    assert!(row().await.contains("provisional"), "{}", row().await);
     let shown = world.run_ok("aggregator", &["show", "--date", &today.to_string()]).await;
     assert!(shown.contains("these numbers will change"), "{shown}");
 }
