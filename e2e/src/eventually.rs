@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+/// How long a test waits for what must come: much longer than that takes, for many tests share a machine.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Asks `probe` again and again until it has an answer, which is returned.
 ///
 /// # Panics

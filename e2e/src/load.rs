@@ -1,17 +1,12 @@
 //! Plain tool uses in any number, and waiting until they are stored.
 #![allow(clippy::expect_used, reason = "helpers of tests: what they expect is what the test expects")]
 
-use std::time::Duration;
-
 use bson::{Document, doc};
 use serde_json::json;
 
-use crate::eventually::eventually;
+use crate::eventually::{PATIENCE, eventually};
 use crate::topic::Message;
 use crate::world::World;
-
-/// How long a test waits for the pipeline, which shares the machine with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Good tool uses of 97 users, numbered from `from`, which happened just now.
 pub fn tool_uses(from: usize, count: usize) -> Vec<Message> {

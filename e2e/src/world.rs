@@ -14,15 +14,13 @@ use mongodb::{Client, Database};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::eventually::eventually;
+use crate::eventually::{PATIENCE, eventually};
 use crate::servers::process::{command, describe, log_tail};
 use crate::servers::{Home, Ownership, Process};
 use crate::topic::{self, Message};
 
 /// How long [`World::run`] lets a program work before the test fails.
 const RUN_DEADLINE: Duration = Duration::from_secs(300);
-/// How long a program may take until it serves its metrics.
-const START_DEADLINE: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 4;
 /// The settings of the topics, as `admin migrate` gives them to new ones.
 const EVENTS: &[(&str, &str)] = &[("message.timestamp.type", "LogAppendTime")];
@@ -287,7 +285,7 @@ impl Running {
     /// # Panics
     /// When it has not said in its log where it listens, or does not answer.
     pub async fn get(&self, path: &str) -> String {
-        let address = eventually(START_DEADLINE, "address of the HTTP server in the log", async || {
+        let address = eventually(PATIENCE, "address of the HTTP server in the log", async || {
             let log = self.stderr();
             // Pretty: bound=127.0.0.1:1; JSON: "bound":"127.0.0.1:1".
             let (_, address) = log.split_once("bound")?;

@@ -8,9 +8,8 @@ mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use e2e::eventually::eventually;
+use e2e::eventually::{PATIENCE, eventually};
 use e2e::http;
 use e2e::servers::alertmanager::{self, AlertmanagerOptions};
 use e2e::servers::{Home, Ownership, repository};
@@ -52,7 +51,7 @@ async fn inhibited(alerts: &[&str]) -> BTreeSet<String> {
         let answer = http::post(&address, "/api/v2/alerts", "application/json", &alert).await.unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
-    let known = eventually(Duration::from_secs(30), "alerts in Alertmanager", async || {
+    let known = eventually(PATIENCE, "alerts in Alertmanager", async || {
         let answer = http::get(&address, "/api/v2/alerts").await.ok()?;
         let known: Vec<serde_json::Value> = serde_json::from_str(&answer.body).ok()?;
         (known.len() == alerts.len()).then_some(known)

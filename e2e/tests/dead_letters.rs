@@ -2,11 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bson::{Document, doc};
 use chrono::{SecondsFormat, TimeDelta, Utc};
-use e2e::eventually::eventually;
+use e2e::eventually::{PATIENCE, eventually};
 use e2e::topic::{self, Message};
 use e2e::world::{Finished, World};
 use serde_json::{Value, json};
@@ -280,7 +279,7 @@ async fn a_killed_replay_loses_nothing_and_the_next_goes_on() {
         progress.iter().map(|(_, end)| end).sum()
     };
     let mut running = world.spawn("admin", &["dead-letters", "replay"]);
-    eventually(Duration::from_secs(60), "replayed letter", async || (sent().await > 0).then_some(())).await;
+    eventually(PATIENCE, "replayed letter", async || (sent().await > 0).then_some(())).await;
     running.process.kill().unwrap();
     drop(running);
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use common::day::Day;
 use common::event::{self, Action, Activity, Data, Event, HealthCheck, Timestamp};
 use common::settings;
-use e2e::eventually::eventually;
+use e2e::eventually::{PATIENCE, eventually};
 use e2e::servers::{Kafka, KafkaOptions};
 use e2e::topic::{self, Message};
 use e2e::world::World;
@@ -191,7 +191,7 @@ async fn what_cannot_work_is_said_in_one_message() {
 async fn live_events_are_of_this_moment_until_stopped() {
     let world = World::new("emit-live").await;
     let mut live = world.spawn("emit", &["generate", "--live", "--rate", "100", "--json"]);
-    eventually(Duration::from_secs(30), "100 live events", async || {
+    eventually(PATIENCE, "100 live events", async || {
         (world.read_topic(&world.topic()).await.len() >= 100).then_some(())
     })
     .await;

@@ -13,8 +13,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::day::Day;
-use e2e::eventually::eventually;
-use e2e::load::{PATIENCE, bad, tool_uses, tool_uses_at};
+use e2e::eventually::{PATIENCE, eventually};
+use e2e::load::{bad, tool_uses, tool_uses_at};
 use e2e::servers::alertmanager::AlertmanagerOptions;
 use e2e::servers::monitoring::{Monitoring, MonitoringOptions};
 use e2e::servers::prometheus::Prometheus;

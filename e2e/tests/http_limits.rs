@@ -7,8 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::eventually::eventually;
-use e2e::load::{PATIENCE, tool_uses, until_stored};
+use e2e::eventually::{PATIENCE, eventually};
+use e2e::load::{tool_uses, until_stored};
 use e2e::servers::free_port;
 use e2e::world::{Running, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use e2e::eventually::eventually;
-use e2e::load::{PATIENCE, stored, tool_uses, until_committed, until_stored};
+use e2e::eventually::{PATIENCE, eventually};
+use e2e::load::{stored, tool_uses, until_committed, until_stored};
 use e2e::servers::{Cut, Kafka, KafkaOptions, Network, ReplicaSet, ReplicaSetOptions};
 use e2e::world::{Running, World};
 

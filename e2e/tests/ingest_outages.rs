@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use e2e::eventually::eventually;
-use e2e::load::{PATIENCE, bad, stored, tool_uses, tool_uses_at, until_committed, until_stored};
+use e2e::eventually::{PATIENCE, eventually};
+use e2e::load::{bad, stored, tool_uses, tool_uses_at, until_committed, until_stored};
 use e2e::servers::{Kafka, KafkaOptions, ReplicaSet, ReplicaSetOptions};
 use e2e::topic;
 use e2e::world::{Running, World};

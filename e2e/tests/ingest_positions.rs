@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use e2e::eventually::eventually;
-use e2e::load::{PATIENCE, stored, tool_uses, until_committed, until_stored};
+use e2e::eventually::{PATIENCE, eventually};
+use e2e::load::{stored, tool_uses, until_committed, until_stored};
 use e2e::topic::{self, Message};
 use e2e::world::World;
 

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use e2e::eventually::eventually;
-use e2e::load::{PATIENCE, stored, tool_uses, until_stored};
+use e2e::eventually::{PATIENCE, eventually};
+use e2e::load::{stored, tool_uses, until_stored};
 use e2e::servers::{Kafka, KafkaOptions, ReplicaSet, ReplicaSetOptions};
 use e2e::world::{Running, World};
 use serde_json::Value;

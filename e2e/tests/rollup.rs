@@ -8,13 +8,11 @@ use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 use common::day::Day;
-use e2e::eventually::eventually;
+use e2e::eventually::{PATIENCE, eventually};
 use e2e::recount;
 use e2e::world::World;
 use futures::TryStreamExt;
 use serde_json::{Value, json};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn daily(world: &World, day: Day) -> Option<Document> {
     world.db().collection::<Document>("system_analytics").find_one(doc! { "date": day.to_string() }).await.unwrap()

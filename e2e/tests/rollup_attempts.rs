@@ -10,11 +10,9 @@ use aggregator::schedule::MOST_ATTEMPTS;
 use bson::{Document, doc};
 use chrono::{TimeDelta, Timelike, Utc};
 use common::day::Day;
-use e2e::eventually::eventually;
+use e2e::eventually::{PATIENCE, eventually};
 use e2e::servers::{ReplicaSet, ReplicaSetOptions};
 use e2e::world::{Running, World};
-
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// No night fires while a test runs: the schedule is half a day away.
 fn configured(world: World) -> World {

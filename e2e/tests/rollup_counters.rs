@@ -11,15 +11,13 @@ use std::time::Duration;
 use bson::oid::ObjectId;
 use bson::{DateTime, Document, doc};
 use common::day::Day;
-use e2e::eventually::eventually;
+use e2e::eventually::{PATIENCE, eventually};
 use e2e::world::World;
 use futures::TryStreamExt;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn all(world: &World, collection: &str, filter: Document) -> Vec<Document> {
     let collection = world.db().collection::<Document>(collection);

@@ -10,13 +10,11 @@ use std::time::{Duration, Instant};
 use aggregator::{lease, lookup, publish};
 use bson::{DateTime, Document, doc};
 use common::day::Day;
-use e2e::eventually::eventually;
+use e2e::eventually::{PATIENCE, eventually};
 use e2e::recount;
 use e2e::topic::Message;
 use e2e::world::World;
 use serde_json::Value;
-
-const PATIENCE: Duration = Duration::from_secs(90);
 
 async fn world(name: &str) -> World {
     events::world(name).await.with_env("AGGREGATOR__REFRESH", "1s")

@@ -9,11 +9,9 @@ use std::time::Duration;
 use aggregator::lease::{self, TakenOver};
 use bson::{DateTime, Document, doc};
 use common::day::Day;
-use e2e::eventually::eventually;
+use e2e::eventually::{PATIENCE, eventually};
 use e2e::world::{Running, World};
 use mongodb::ClientSession;
-
-const PATIENCE: Duration = Duration::from_secs(90);
 
 async fn world(name: &str) -> World {
     events::world(name).await.with_env("AGGREGATOR__REFRESH", "1s")

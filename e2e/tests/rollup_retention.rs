@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 use common::day::Day;
-use e2e::eventually::eventually;
+use e2e::eventually::{PATIENCE, eventually};
 use e2e::servers::{ReplicaSet, ReplicaSetOptions};
 use e2e::topic::Message;
 use e2e::world::World;
 use futures::TryStreamExt;
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(90);
 const EVENTS: [&str; 3] = ["usage_analytics", "activity_logs", "health_checks"];
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bson::{Document, doc};
-use e2e::eventually::eventually;
+use e2e::eventually::{PATIENCE, eventually};
 use e2e::servers::process::{command, record, stop_recorded};
 use e2e::servers::{Kafka, KafkaOptions, Ownership, Process, ReplicaSet, ReplicaSetOptions};
 use e2e::topic::{self, Message};
@@ -80,7 +80,7 @@ async fn servers_end_with_their_owner_even_if_it_is_killed() {
     command.env_remove("DEVTOOLKIT__MONGODB__URI").env_remove("DEVTOOLKIT__KAFKA__BROKERS");
     let mut owner = world.start("servers", command);
 
-    let running = eventually(Duration::from_secs(60), "servers", async || {
+    let running = eventually(PATIENCE, "servers", async || {
         let children = children(owner.process.pid());
         // mongod, Kafka, and sleep, which is started when both of them answer.
         (children.len() == 3 && children.iter().any(|child| command_line(*child).starts_with("sleep")))
@@ -147,10 +147,9 @@ async fn a_stopped_server_has_given_its_port_back() {
     command.args(["-c", &script]);
     let mut process = Process::start("python3", command, &home.join("log"), None, Ownership::Owned).unwrap();
     record(&process, &home).unwrap();
-    let port = eventually(Duration::from_secs(60), "the port", async || {
-        std::fs::read_to_string(home.join("port")).ok()?.parse::<u16>().ok()
-    })
-    .await;
+    let port =
+        eventually(PATIENCE, "the port", async || std::fs::read_to_string(home.join("port")).ok()?.parse::<u16>().ok())
+            .await;
     assert!(stop_recorded(&home, Duration::from_secs(30)).await.unwrap());
     TcpListener::bind(("127.0.0.1", port)).unwrap();
     assert!(process.exited().unwrap().is_some());
@@ -178,7 +177,7 @@ async fn another_member_takes_over_from_a_killed_primary() {
 
     let first = set.primary().await.unwrap();
     set.member(first).kill().unwrap();
-    let second = eventually(Duration::from_secs(30), "new primary", async || set.primary().await).await;
+    let second = eventually(PATIENCE, "new primary", async || set.primary().await).await;
     assert_ne!(first, second);
     things.insert_one(doc! { "_id": 2 }).write_concern(WriteConcern::majority()).await.unwrap();
     assert_eq!(things.count_documents(doc! {}).await.unwrap(), 2);

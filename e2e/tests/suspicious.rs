@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use e2e::eventually::eventually;
-use e2e::load::PATIENCE;
+use e2e::eventually::{PATIENCE, eventually};
 use e2e::topic::Message;
 use e2e::world::World;
 use serde_json::{Value, json};

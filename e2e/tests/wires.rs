@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use bson::doc;
 use certificates::Authority;
-use e2e::eventually::eventually;
-use e2e::load::{PATIENCE, tool_uses, until_stored};
+use e2e::eventually::{PATIENCE, eventually};
+use e2e::load::{tool_uses, until_stored};
 use e2e::servers::{Home, Kafka, KafkaOptions, ReplicaSet, ReplicaSetOptions, free_port};
 use e2e::world::World;
 use mongodb::Client;

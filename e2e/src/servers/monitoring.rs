@@ -1,7 +1,6 @@
 //! All that watches the programs and MongoDB: Prometheus, Alertmanager, and an exporter for each member.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::try_join_all;
@@ -12,7 +11,7 @@ use super::http_server::HttpServer;
 use super::process::Ownership;
 use super::prometheus::{Prometheus, PrometheusOptions, Targets};
 use super::{blackbox, mongodb_exporter};
-use crate::eventually::eventually;
+use crate::eventually::{PATIENCE, eventually};
 
 /// What is watched, and who is told.
 #[derive(Clone, Debug)]
@@ -82,7 +81,7 @@ impl Monitoring {
     /// When it has none after two minutes.
     pub async fn until_scraped(&self, job: &str) {
         let expression = format!("up{{job=\"{job}\"}} == 1");
-        eventually(Duration::from_secs(120), &expression, async || {
+        eventually(PATIENCE, &expression, async || {
             let up = self.prometheus.query(&expression).await.ok()?;
             (!up.is_empty()).then_some(())
         })

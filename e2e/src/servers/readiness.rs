@@ -8,7 +8,7 @@ use anyhow::bail;
 use super::process::{Process, describe, log_tail};
 
 /// How long a server may take from its start to its first answer, on a machine that is busy with other tests.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Waits until something listens on `port`.
 ///

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::post;
-use e2e::eventually::eventually;
-use e2e::load::PATIENCE;
+use e2e::eventually::{PATIENCE, eventually};
 use serde_json::Value;
 use tokio::net::TcpListener;
 

@@ -9,9 +9,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use e2e::eventually::eventually;
+use e2e::eventually::{PATIENCE, eventually};
 use e2e::http;
-use e2e::load::PATIENCE;
 use e2e::servers::process::command;
 use e2e::servers::{Home, Ownership, Process, free_port, installed, repository};
 use e2e::world::program_path;
