@@ -64,7 +64,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
         let names = wanted_topics.each_ref().map(|topic| topic.name.as_str());
         topics::diff(&wanted_topics, &topics.read(&names).await?)
     };
-    // Ingest, the only writer of the event collections, validates itself: docs/ARCHITECTURE.md has the measurement.
+    // Ingest, the only writer of the event collections, validates itself: docs/RELIABILITY.md has the measurement.
     let wanted = schema::wanted(false);
 
     let (profilers, profiler_notes) = profiler::difference(&settings.mongodb, &database).await?;

@@ -1,6 +1,6 @@
 //! Decides whether a day's raw events are still whole, and when a day has to be sealed because they soon will not be.
 //!
-//! The collections expire at different times: page views and health checks long before tool uses. A day that was rolled up while
+//! The collections expire at different times: activities and health checks long before tool uses. A day that was rolled up while
 //! a collection was whole must not be computed again without it. Pure: the clock and the indexes are read elsewhere.
 
 use chrono::{DateTime, TimeDelta, Utc};

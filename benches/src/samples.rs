@@ -1,4 +1,4 @@
-//! Events as the benchmarks send them: about 810 bytes of JSON, as a tool of the real application writes them.
+//! Events as the benchmarks send them: about 930 bytes of JSON, as a tool of the real application writes them.
 
 /// The JSON of the `number`th tool use at `time`, of one of `users` users and `tools` tools.
 pub fn tool_usage(number: u64, time_ms: i64, users: u64, tools: u64) -> String {

@@ -92,12 +92,17 @@ pub async fn sealed_days(database: &Database) -> Result<Arc<BTreeSet<DayNumber>>
     Ok(Arc::new(days.iter().filter_map(number).collect()))
 }
 
-/// Looks at the sealed days from time to time, without end. While MongoDB is away, those known stay in force.
+/// Looks at the sealed days from time to time, without end. While MongoDB does not answer, those known stay in force.
 pub async fn follow(database: Database, sealed: watch::Sender<Arc<BTreeSet<DayNumber>>>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
-        match sealed_days(&database).await {
+        // A server that hangs must not end the looking.
+        let answer = match tokio::time::timeout(TIME_LIMIT, sealed_days(&database)).await {
+            Ok(answer) => answer.map_err(|error| mongo::reason(&error)),
+            Err(_) => Err(format!("no answer within {} s", TIME_LIMIT.as_secs())),
+        };
+        match answer {
             Ok(days) => {
                 sealed.send_if_modified(|known| {
                     *known != days && {
@@ -106,8 +111,7 @@ pub async fn follow(database: Database, sealed: watch::Sender<Arc<BTreeSet<DayNu
                     }
                 });
             }
-            Err(error) => {
-                let why = mongo::reason(&error);
+            Err(why) => {
                 tracing::warn!(why, "the sealed days could not be read; those known stay in force");
             }
         }

@@ -36,7 +36,7 @@ pub struct RollupDay {
     /// How long that took, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<i64>,
-    /// Attempts that failed since it was last rolled up.
+    /// Attempts that were begun since it was last rolled up; each is counted before it is made.
     #[serde(default)]
     pub attempts: i64,
     /// Why the last of them failed.
