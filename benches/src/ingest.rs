@@ -1,6 +1,8 @@
 //! From a backlog on Kafka to MongoDB, and the limit: `insert_many` of ready-made documents and nothing else, with the
 //! same batches, concurrency, indexes and write concern. Both in turn, in one run, because the machine's speed drifts.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -36,6 +38,9 @@ pub struct Options {
     /// How often each side runs
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Another ingest program, such as one built from an older commit, which runs in turn with this one
+    #[arg(long, value_name = "PROGRAM")]
+    against: Option<PathBuf>,
 }
 
 /// Runs both sides in turn and prints what they reached.
@@ -49,6 +54,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let broker = servers.kafka.pid().context("the broker is gone")?;
     let mut rows = Vec::new();
     let (mut ratios, mut rates, mut cpus, mut peaks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut others = Vec::new();
     // Round 0 warms up the broker's JIT compiler, which would otherwise take a tenth of the machine from ingest alone.
     for round in 0..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
@@ -56,9 +62,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         let limit = insert_ready_made(&servers, options.events, false).await?;
         let limit_cpu = cpu_time(mongod).unwrap_or_default() - before;
         let broker_before = cpu_time(broker).unwrap_or_default();
-        let (rate, cost) = ingest(&servers, options.events, round).await?;
+        let (rate, cost) = ingest(&servers, options.events, &format!("ingest{round}")).await?;
         let broker_cpu = cpu_time(broker).unwrap_or_default() - broker_before;
         let ingest_mongod_cpu = cpu_time(mongod).unwrap_or_default() - before - limit_cpu;
+        let other = match &options.against {
+            Some(program) => Some(other_ingest(&servers, options.events, round, program).await?),
+            None => None,
+        };
         let limit_rate = options.events as f64 / limit.as_secs_f64();
         let per_event = |cpu: Duration| cpu.as_secs_f64() * 1e6 / options.events as f64;
         if round > 0 {
@@ -66,6 +76,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             rates.push(rate);
             cpus.push(per_event(cost.cpu));
             peaks.push(cost.peak_mib);
+            others.extend(other.map(|(other_rate, other)| {
+                [rate, other_rate, per_event(cost.cpu), per_event(other.cpu), cost.peak_mib, other.peak_mib]
+            }));
         }
         rows.push(vec![
             if round > 0 { round.to_string() } else { "warm-up".to_owned() },
@@ -102,6 +115,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         "wall s",
     ];
     table::print(&header, rows);
+    if let Some(program) = &options.against {
+        println!("in turn with {}", program.display());
+        table::print(
+            &["round", "events/s", "other", "ratio", "us CPU", "other", "ratio", "MiB", "other"],
+            compared(&others),
+        );
+    }
     println!("targets: ratio >= 0.95, <= 2.0 us of CPU per event, <= 96 MiB");
     Ok(())
 }
@@ -182,11 +202,44 @@ pub async fn insert_ready_made(servers: &Servers, events: usize, validated: bool
     Ok(elapsed)
 }
 
-/// The rate that ingest reached from its first partition on, and what it cost as a whole.
-pub async fn ingest(servers: &Servers, events: usize, round: usize) -> anyhow::Result<(f64, Cost)> {
-    let name = format!("ingest{round}");
-    let database = servers.migrate(&name, TOPIC).await?;
-    let mut command = servers.program("ingest", &name, TOPIC)?;
+/// Each round's figures of both programs, with their ratios, and the medians.
+fn compared(rounds: &[[f64; 6]]) -> Vec<Vec<String>> {
+    let row = |name: String, [rate, other_rate, cpu, other_cpu, peak, other_peak]: [f64; 6]| {
+        vec![
+            name,
+            format!("{rate:.0}"),
+            format!("{other_rate:.0}"),
+            format!("{:.3}", rate / other_rate),
+            format!("{cpu:.2}"),
+            format!("{other_cpu:.2}"),
+            format!("{:.3}", cpu / other_cpu),
+            format!("{peak:.0}"),
+            format!("{other_peak:.0}"),
+        ]
+    };
+    let medians = std::array::from_fn(|column| table::median(rounds.iter().map(|round| round[column]).collect()));
+    let mut rows: Vec<_> =
+        (1..).zip(rounds).map(|(round, figures): (u32, _)| row(round.to_string(), *figures)).collect();
+    rows.push(row("median".to_owned(), medians));
+    rows
+}
+
+/// The rate that ingest reached from its first partition on, and what it cost as a whole. `name` is its database's.
+pub async fn ingest(servers: &Servers, events: usize, name: &str) -> anyhow::Result<(f64, Cost)> {
+    measure(servers, events, name, servers.program("ingest", name, TOPIC)?).await
+}
+
+/// The same of another program.
+async fn other_ingest(servers: &Servers, events: usize, round: usize, program: &Path) -> anyhow::Result<(f64, Cost)> {
+    let name = format!("other{round}");
+    let mut command = Command::new(program);
+    let ours = servers.program("ingest", &name, TOPIC)?;
+    command.envs(ours.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    measure(servers, events, &name, command).await
+}
+
+async fn measure(servers: &Servers, events: usize, name: &str, mut command: Command) -> anyhow::Result<(f64, Cost)> {
+    let database = servers.migrate(name, TOPIC).await?;
     command.args(["run", "--until-caught-up"]);
     let cost = tokio::task::spawn_blocking(|| process::measure(command)).await??;
     let seconds = cost.stdout.split(" in ").nth(1).and_then(|rest| rest.split(' ').next());

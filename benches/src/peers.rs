@@ -35,11 +35,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     eprintln!("{events} events are put on the topic");
     ingest::produce(&servers, events)?;
     // Once unmeasured: the broker's JIT compiler warms up.
-    ingest::ingest(&servers, events, 0).await?;
+    ingest::ingest(&servers, events, "ingest0").await?;
 
     let limit = events as f64 / ingest::insert_ready_made(&servers, events, false).await?.as_secs_f64();
     let mut rows = vec![row("limit", limit, limit, None)];
-    let (rate, cost) = ingest::ingest(&servers, events, 1).await?;
+    let (rate, cost) = ingest::ingest(&servers, events, "ingest1").await?;
     let cpu = cost.cpu.as_secs_f64() * 1e6 / events as f64;
     rows.push(row("ingest", rate, limit, Some((cpu, cost.peak_mib))));
     let directory = tempfile::tempdir()?;
