@@ -25,12 +25,13 @@ pub fn free_port() -> anyhow::Result<u16> {
     let mut handed_out = HANDED_OUT.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..1_000 {
         let port = rand::rng().random_range(RANGE);
-        if handed_out.contains_key(&port) || TcpListener::bind(("127.0.0.1", port)).is_err() {
+        if handed_out.contains_key(&port) {
             continue;
         }
         let path = locks.join(port.to_string());
         let lock = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        if lock.try_lock().is_ok() {
+        // The lock comes first: to look at a port takes it for a moment, perhaps that of another's server that just starts.
+        if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
             handed_out.insert(port, lock);
             return Ok(port);
         }
