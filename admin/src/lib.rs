@@ -1,14 +1,15 @@
 //! The operator's program.
 //!
 //! `main.rs` -> one file per subcommand: [`migrate`] brings the database (with `common::schema`) and the Kafka topics
-//! ([`topics`]) in order, [`seed_demo`] fills a database with the demo DevToolkit of `common::demo`, [`dead_letters`]
-//! shows what ingest refused and sends it again. [`suspicious`], [`slow_queries`] and [`storage`] say who attacks logins,
-//! what the database is slow at (with [`profiler`]), and what fills its disk.
+//! ([`topics`]) in order and says when events get another [`identity`], [`seed_demo`] fills a database with the demo DevToolkit
+//! of `common::demo`, [`dead_letters`] shows what ingest refused and sends it again. [`suspicious`], [`slow_queries`] and
+//! [`storage`] say who attacks logins, what the database is slow at (with [`profiler`]), and what fills its disk.
 //!
 //! [`report`] and [`text`] are how they show what they did or found, [`since`] how they are told a time.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod dead_letters;
+pub mod identity;
 pub mod migrate;
 pub mod profiler;
 pub mod report;

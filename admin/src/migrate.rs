@@ -16,6 +16,7 @@ use mongodb::Database;
 use mongodb::options::WriteConcern;
 use serde::Serialize;
 
+use crate::identity;
 use crate::profiler;
 use crate::report;
 use crate::topics::{self, Topics};
@@ -23,8 +24,8 @@ use crate::topics::{self, Topics};
 /// Bring the database and the Kafka topics in order
 ///
 /// Creates what is missing of collections, indexes, validators and topics, brings changed indexes and validators up to
-/// date, sets the topics' message.timestamp.type to LogAppendTime, and lets the profiler of each member keep operations over
-/// mongodb.slow_query_threshold. Nothing else is touched: unknown indexes, topics with another number of partitions or other
+/// date, sets the topics' message.timestamp.type to LogAppendTime, says when this version stores events by another definition
+/// of their identity, and lets the profiler of each member keep operations over mongodb.slow_query_threshold. Nothing else is touched: unknown indexes, topics with another number of partitions or other
 /// settings, and what the user may not do to the profiler, are only reported.
 /// Run it before every new version; run again it changes nothing. What it changed is kept in the collection migrations.
 #[derive(Args, Debug)]
@@ -60,25 +61,30 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let topics = Topics::new(&settings.kafka)?;
     let wanted_topics = topics::wanted(&settings.kafka);
     // Read before anything is changed: with Kafka out of reach, nothing is.
-    let topic_difference = {
-        let names = wanted_topics.each_ref().map(|topic| topic.name.as_str());
-        topics::diff(&wanted_topics, &topics.read(&names).await?)
-    };
+    let found_topics = topics.read(&wanted_topics.each_ref().map(|topic| topic.name.as_str())).await?;
+    let topic_difference = topics::diff(&wanted_topics, &found_topics);
     // Ingest, the only writer of the event collections, validates itself: docs/RELIABILITY.md has the measurement.
     let wanted = schema::wanted(false);
 
     let (profilers, profiler_notes) = profiler::difference(&settings.mongodb, &database).await?;
 
     let (mut changes, mut notes) = (vec![], topic_difference.notes.clone());
+    let identity = identity::difference(&database).await?;
+    let events = found_topics.iter().find(|topic| topic.name == settings.kafka.topic);
+    if let (Some(_), Some(topic)) = (&identity, events) {
+        let retention = topic.config.get("retention.ms").map(String::as_str);
+        notes.extend(identity::note(&database, &topic.name, retention).await?);
+    }
     let outcome = if options.dry_run {
         read_difference(&database, &wanted).await.inspect(|difference| {
             changes.extend(difference.changes.iter().map(described));
+            changes.extend(identity.clone());
             changes.extend(profilers.iter().map(described_profiler));
             changes.extend(topic_difference.missing.iter().map(described_topic));
             changes.extend(topic_difference.changes.iter().map(described_setting));
         })
     } else {
-        let others = Others { profilers: &profilers, topics: &topics, difference: &topic_difference };
+        let others = Others { identity, profilers: &profilers, topics: &topics, difference: &topic_difference };
         change(&database, &wanted, &others, &mut changes, &mut notes).await
     };
 
@@ -106,6 +112,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
 
 /// What is changed beside the schema.
 struct Others<'a> {
+    identity: Option<AppliedChange>,
     profilers: &'a [profiler::Change],
     topics: &'a Topics,
     difference: &'a topics::Difference,
@@ -121,6 +128,7 @@ async fn change(
 ) -> anyhow::Result<Difference> {
     let outcome = async {
         let difference = change_schema(database, wanted, changes).await?;
+        changes.extend(others.identity.clone());
         for change in others.profilers {
             match profiler::apply(database, change).await {
                 Ok(_) => changes.push(described_profiler(change)),

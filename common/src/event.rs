@@ -5,8 +5,10 @@
 //! A tool that emits builds the same [`Event`] and sends [`Event::to_json`]; what it would have refused at the other end
 //! is refused before it is sent, because the bytes go through the same [`Message::decode`].
 
+mod attributes;
 mod decode;
 mod document;
+mod identity;
 mod invalid;
 mod reader;
 mod timestamp;
@@ -16,10 +18,10 @@ mod wire;
 use std::borrow::Cow;
 
 use bson::oid::ObjectId;
-use xxhash_rust::xxh3::Xxh3Default;
 
 pub use decode::Message;
 pub use document::array_index;
+pub use identity::IDENTITY_DEFINITION;
 pub use invalid::{Invalid, Reason};
 pub use timestamp::{Accepted, Timestamp};
 pub use traceparent::{NotATraceparent, Traceparent};
@@ -54,7 +56,7 @@ pub const MAX_CPU_PERCENT: f64 = 102_400.0;
 /// A validated event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event<'a> {
-    /// CloudEvents `id`: unique for its `source`.
+    /// CloudEvents `id`: unique for its `source`. A sender that sends an event again keeps `id` and `time`.
     pub id: Cow<'a, str>,
     /// CloudEvents `source`.
     pub source: Cow<'a, str>,
@@ -247,20 +249,6 @@ impl Event<'_> {
             Data::Activity(activity) => activity.user_id,
             Data::HealthCheck(_) => None,
         }
-    }
-
-    /// The document's `_id`: 4 bytes, the seconds of `time`, then 8 bytes, the xxh3-64 of `source`, a zero byte and `id`;
-    /// both big endian. The same event has the same `_id` whoever writes it and however often.
-    pub fn document_id(&self) -> ObjectId {
-        let mut hash = Xxh3Default::new();
-        hash.update(self.source.as_bytes());
-        hash.update(&[0]);
-        hash.update(self.id.as_bytes());
-        let mut bytes = [0; 12];
-        // The accepted time lies within 1970 to 2106, which the four bytes can tell apart.
-        bytes[..4].copy_from_slice(&(self.time.millis().div_euclid(1_000) as u32).to_be_bytes());
-        bytes[4..].copy_from_slice(&hash.digest().to_be_bytes());
-        ObjectId::from_bytes(bytes)
     }
 
     /// The Kafka key, which keeps all of a user's events in one partition: `userId`, without one `sessionId`, for a

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bson::{Document, RawDocument};
 use common::documents::{ActivityLog, HealthCheck, UsageAnalytics};
-use common::event::{Accepted, Event, EventType, Invalid, Message, Reason, Timestamp};
+use common::event::{Accepted, Event, EventType, IDENTITY_DEFINITION, Invalid, Message, Reason, Timestamp};
 use independent::Stored;
 use proptest::prelude::*;
 use samples::{ACTIVITY, DATA, HEALTH_CHECK, TOOL_USAGE, binary_headers, decode, decode_with, structured};
@@ -494,12 +494,48 @@ fn extension_attributes_are_passed_over() {
 }
 
 #[test]
-fn the_document_id_is_time_and_hash() {
+fn the_document_id_is_the_second_of_time_and_a_hash_of_source_and_id() {
     let event = structured(EventType::Activity, ACTIVITY);
     let id = decode(event.as_bytes()).unwrap().document_id().to_hex();
-    let hash = xxhash_rust::xxh3::xxh3_64(b"/tools/x\0e-1");
-    assert_eq!(id, format!("{:08x}{hash:016x}", 1_705_314_602));
-    assert_eq!(id, "65a5092ae1a66ffc2a9bb79c", "changing it stores every event a second time");
+    let told = "another definition stores every event a second time: raise IDENTITY_DEFINITION";
+    assert_eq!((IDENTITY_DEFINITION, id.as_str()), (2, "65a5092a16b29c5da3416914"), "{told}");
+
+    let same_second = event.replace("10:30:02.340Z", "10:30:02.999Z");
+    assert_eq!(decode(same_second.as_bytes()).unwrap().document_id().to_hex(), id);
+    for (from, to) in [("10:30:02.340Z", "10:30:03.340Z"), ("e-1", "e-2"), ("/tools/x", "/tools/y")] {
+        assert_ne!(decode(event.replace(from, to).as_bytes()).unwrap().document_id().to_hex(), id, "{to}");
+    }
+}
+
+#[test]
+fn control_characters_and_noncharacters_in_source_and_id_are_refused() {
+    for character in ['\0', '\n', '\u{1f}', '\u{7f}', '\u{9f}', '\u{fdd0}', '\u{fdef}', '\u{ffff}', '\u{10fffe}'] {
+        let kind = if character.is_control() { "control character" } else { "noncharacter" };
+        let problem = format!(
+            "holds the {kind} U+{:04X} after 1 characters, expected none: CloudEvents allows neither control characters nor \
+             noncharacters in an attribute",
+            u32::from(character)
+        );
+        let mut event = samples::tree(EventType::Activity);
+        for attribute in ["id", "source"] {
+            let usual = event[attribute].take();
+            event[attribute] = format!("é{character}").into();
+            assert_refused(event.to_string(), Reason::InvalidAttribute, &format!("{attribute}: {problem}"));
+            event[attribute] = usual;
+        }
+        let mut headers = binary_headers(EventType::Activity);
+        headers[1].1 = format!("é{character}").into_bytes();
+        assert_is(
+            decode_with(ACTIVITY.as_bytes(), &headers),
+            Reason::InvalidAttribute,
+            &format!("header ce_id: {problem}"),
+        );
+    }
+    for character in ['\u{a0}', '\u{fdcf}', '\u{fdf0}', '\u{fffd}', '\u{10fffd}'] {
+        let mut event = samples::tree(EventType::Activity);
+        event["id"] = character.to_string().into();
+        assert_eq!(decode(event.to_string().as_bytes()).unwrap().id, character.to_string());
+    }
 }
 
 /// What the event is stored as, read back.

@@ -185,8 +185,8 @@ fn valid_samples() {
 fn invalid_samples() {
     use EventType::{Activity, HealthCheck, ToolUsage};
     use Reason::{
-        InvalidDate, InvalidKey, InvalidObjectId, OutOfRange, UnknownField, UnknownType, UnknownValue,
-        UnsupportedFormat, WrongLength, WrongType,
+        InvalidAttribute, InvalidDate, InvalidKey, InvalidObjectId, OutOfRange, UnknownField, UnknownType,
+        UnknownValue, UnsupportedFormat, WrongLength, WrongType,
     };
     let schemas = Schemas::new();
     let long = |length: usize| Value::from("é".repeat(length));
@@ -195,6 +195,10 @@ fn invalid_samples() {
         (ToolUsage, "/specversion", json!(1.0), WrongType),
         (ToolUsage, "/id", json!(""), WrongLength),
         (ToolUsage, "/id", long(257), WrongLength),
+        (ToolUsage, "/id", json!("a\nb"), InvalidAttribute),
+        (ToolUsage, "/id", json!("a\u{9f}"), InvalidAttribute),
+        (ToolUsage, "/id", json!("a\u{10ffff}"), InvalidAttribute),
+        (ToolUsage, "/source", json!("\u{fdd0}"), InvalidAttribute),
         (ToolUsage, "/source", json!(null), WrongType),
         (ToolUsage, "/source", long(1_025), WrongLength),
         (ToolUsage, "/type", json!("com.devtoolkit.tool-usage.v2"), UnknownType),

@@ -79,7 +79,7 @@ const INDEXES: &[(&str, &[&str])] = &[
 async fn every_collection_and_index_exists_with_its_options() {
     let world = World::new("migrate-all").await;
     let printed = world.run_ok("admin", &["migrate"]).await;
-    assert!(printed.contains("58 changes made"), "{printed}");
+    assert!(printed.contains("59 changes made"), "{printed}");
 
     let collections: BTreeSet<String> = own_collections(world.db()).await.into_iter().collect();
     assert_eq!(collections, INDEXES.iter().map(|(name, _)| (*name).to_owned()).collect());
@@ -98,7 +98,7 @@ async fn a_second_run_changes_nothing_and_says_so() {
     world.run_ok("admin", &["migrate"]).await;
     let recorded: Vec<Migration> = all(world.db(), migration::COLLECTION).await;
     assert_eq!(recorded.len(), 1);
-    assert_eq!((recorded[0].changes.len(), &recorded[0].error), (58, &None));
+    assert_eq!((recorded[0].changes.len(), &recorded[0].error), (59, &None));
 
     assert_eq!(world.run_ok("admin", &["migrate"]).await, NOTHING_TO_CHANGE);
     assert_eq!(world.run_ok("admin", &["migrate", "--dry-run"]).await, NOTHING_TO_CHANGE);
@@ -108,6 +108,31 @@ async fn a_second_run_changes_nothing_and_says_so() {
         (&Value::Array(vec![]), &Value::Array(vec![]), &41.into())
     );
     assert_eq!(all::<Migration>(world.db(), migration::COLLECTION).await, recorded);
+}
+
+#[tokio::test]
+async fn a_new_definition_of_identity_is_told_once_where_there_are_events() {
+    let world = World::new("migrate-identity").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let config = [("message.timestamp.type", "LogAppendTime"), ("retention.ms", "604800000")];
+    topic::set_config(world.brokers(), &world.topic(), &config).await.unwrap();
+    // As the version before left the database.
+    let migrations = world.db().collection::<Document>(migration::COLLECTION);
+    let forget = doc! { "$pull": { "changes": { "what": "identity of events" } } };
+    migrations.update_many(doc! {}, forget.clone()).await.unwrap();
+    let without_events = world.run_ok("admin", &["migrate"]).await;
+    assert!(without_events.contains("definition 2") && !without_events.contains("note: "), "{without_events}");
+
+    migrations.update_many(doc! {}, forget).await.unwrap();
+    world.db().collection("health_checks").insert_one(doc! { "healthy": true }).await.unwrap();
+    let dry_run = world.run_ok("admin", &["migrate", "--dry-run"]).await;
+    let told = world.run_ok("admin", &["migrate"]).await;
+    for printed in [dry_run, told] {
+        for part in ["identity of events", "definition 2", "a second time", &world.topic(), "for 7.0 days"] {
+            assert!(printed.contains(part), "{part} is not in {printed}");
+        }
+    }
+    assert_eq!(world.run_ok("admin", &["migrate"]).await, NOTHING_TO_CHANGE);
 }
 
 #[tokio::test]
@@ -332,7 +357,7 @@ async fn failures_are_clear_and_leave_things_as_they_were() {
     let (code, stderr) = world.run_fail("admin", &["migrate"]).await;
     assert!(code == 1 && stderr.contains(&refused), "{code} {stderr}");
     let recorded: Vec<Migration> = all(world.db(), migration::COLLECTION).await;
-    assert!(recorded[0].changes.len() == 58 && recorded[0].error.is_some(), "what was done is recorded: {recorded:?}");
+    assert!(recorded[0].changes.len() == 59 && recorded[0].error.is_some(), "what was done is recorded: {recorded:?}");
 
     let topic = world.db().name().to_owned();
     let world = world.with_env("KAFKA__TOPIC", &topic);

@@ -175,6 +175,9 @@ impl Emitter {
 
     /// Sends an event. Returns at once; the event is on its way, not yet delivered.
     ///
+    /// An event that was not delivered may be sent again, any number of times: `source`, `id` and the second of `time`
+    /// identify it, so keep all three. With another `time` it counts as another event.
+    ///
     /// # Errors
     /// It was not taken, and is counted as refused or not sent.
     pub fn emit(&self, event: &Event<'_>) -> Result<(), Refused> {

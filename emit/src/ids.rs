@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// An id that no other event has: 64 random bits drawn once per process, then a number counted up.
 ///
 /// A tool that may emit the same event twice, because it retries, should rather use an id of its own that stays the same
-/// (the request's, say): `source` and `id` together identify an event, and the second one is then absorbed.
+/// (the request's, say), and keep `time`: `source`, `id` and the second of `time` identify an event, and the second one is
+/// then absorbed.
 pub fn unique() -> String {
     static PROCESS: std::sync::LazyLock<u64> = std::sync::LazyLock::new(rand::random);
     static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use bson::oid::ObjectId;
 
+use super::attributes::check_string;
 use super::reader::{Kind, Number, Reader, fields, missing, parse_timestamp, twice};
 use super::{
     Action, Activity, Context, Data, Event, EventType, HealthCheck, Invalid, Location, MAX_CPU_PERCENT,
@@ -122,8 +123,8 @@ impl<'a> Envelope<'a> {
         let mut later = None;
         reader.object(|reader, name| match &**name {
             "specversion" => set(&mut self.specversion, reader.any_text()?),
-            "id" => set(&mut self.id, reader.text(MAX_ID)?),
-            "source" => set(&mut self.source, reader.text(MAX_SOURCE)?),
+            "id" => set(&mut self.id, checked(reader.text(MAX_ID)?)?),
+            "source" => set(&mut self.source, checked(reader.text(MAX_SOURCE)?)?),
             "type" => set(&mut self.kind, parse_type(&reader.any_text()?)?),
             "time" => set(&mut self.time, reader.timestamp()?),
             "data" if later.is_some() || self.data.is_some() => Err(twice()),
@@ -418,7 +419,12 @@ fn bounded(text: &str, max: usize) -> Result<Cow<'_, str>> {
     if length == 0 || length > max {
         return Err(Invalid::new(Reason::WrongLength, format!("has {length} characters, expected 1 to {max}")));
     }
-    Ok(Cow::Borrowed(text))
+    checked(Cow::Borrowed(text))
+}
+
+fn checked(text: Cow<'_, str>) -> Result<Cow<'_, str>> {
+    check_string(&text)?;
+    Ok(text)
 }
 
 fn parse_type(text: &str) -> Result<EventType> {

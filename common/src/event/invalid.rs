@@ -19,6 +19,8 @@ pub enum Reason {
     NotAnObject,
     /// `content-type` is none that can be read, or `specversion` is not 1.0.
     UnsupportedFormat,
+    /// An attribute is not as CloudEvents has it.
+    InvalidAttribute,
     /// `type` is none of the three.
     UnknownType,
     /// `data` has a field that the event's type does not know.
@@ -59,13 +61,14 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Tombstone,
         Self::EmptyValue,
         Self::InvalidUtf8,
         Self::InvalidJson,
         Self::NotAnObject,
         Self::UnsupportedFormat,
+        Self::InvalidAttribute,
         Self::UnknownType,
         Self::UnknownField,
         Self::DuplicateField,
@@ -95,6 +98,7 @@ impl Reason {
             Self::InvalidJson => "invalid_json",
             Self::NotAnObject => "not_an_object",
             Self::UnsupportedFormat => "unsupported_format",
+            Self::InvalidAttribute => "invalid_attribute",
             Self::UnknownType => "unknown_type",
             Self::UnknownField => "unknown_field",
             Self::DuplicateField => "duplicate_field",

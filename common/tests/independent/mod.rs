@@ -8,7 +8,7 @@ use common::documents::activity_log::Action;
 use common::documents::usage_analytics::{Context, Location, Metadata, Performance, Usage};
 use common::documents::{ActivityLog, HealthCheck, UsageAnalytics};
 use serde_json::Value;
-use xxhash_rust::xxh3::xxh3_64;
+use sha2::{Digest, Sha256};
 
 /// A document of one of the three collections.
 #[derive(Debug, PartialEq)]
@@ -36,9 +36,9 @@ pub fn read(value: &[u8], headers: &[(&'static str, Vec<u8>)]) -> Stored {
     };
     let data = if is_structured { &value["data"] } else { &value };
     let timestamp = date(&attribute("time"));
-    let hash = xxh3_64(format!("{}\0{}", attribute("source"), attribute("id")).as_bytes());
-    let id = format!("{:08x}{hash:016x}", timestamp.timestamp_millis().div_euclid(1_000) as u32);
-    let id = ObjectId::parse_str(id).unwrap();
+    let hash = Sha256::digest(format!("{}\0{}", attribute("source"), attribute("id")));
+    let second = timestamp.timestamp_millis().div_euclid(1_000) as u32;
+    let id = ObjectId::from_bytes([&second.to_be_bytes(), &hash[..8]].concat().try_into().unwrap());
     match attribute("type").as_str() {
         "com.devtoolkit.tool-usage.v1" => Stored::Usage(Box::new(UsageAnalytics {
             id,

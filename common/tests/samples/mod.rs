@@ -74,6 +74,15 @@ fn text(max: usize) -> impl Strategy<Value = Cow<'static, str>> {
     prop_oneof![4 => short, 4 => plain, 1 => longest].prop_map(Cow::Owned)
 }
 
+/// A text as CloudEvents allows it in an attribute.
+fn attribute(max: usize) -> impl Strategy<Value = Cow<'static, str>> {
+    let is_noncharacter =
+        |letter: char| matches!(u32::from(letter), 0xfdd0..=0xfdef) || u32::from(letter) % 0x1_0000 >= 0xfffe;
+    text(max).prop_filter("no control character, no noncharacter", move |text| {
+        !text.chars().any(|letter| letter.is_control() || is_noncharacter(letter))
+    })
+}
+
 fn object_id() -> impl Strategy<Value = ObjectId> {
     any::<[u8; 12]>().prop_map(ObjectId::from_bytes)
 }
@@ -198,6 +207,6 @@ fn traceparent() -> impl Strategy<Value = Traceparent> {
 /// Any event that keeps all rules.
 pub fn event() -> impl Strategy<Value = Event<'static>> {
     let data = prop_oneof![2 => tool_usage(), 1 => activity(), 1 => health_check()];
-    let fields = (text(MAX_ID), text(MAX_SOURCE), timestamp(), option::of(traceparent()), data);
+    let fields = (attribute(MAX_ID), attribute(MAX_SOURCE), timestamp(), option::of(traceparent()), data);
     fields.prop_map(|(id, source, time, traceparent, data)| Event { id, source, time, traceparent, data })
 }
