@@ -11,6 +11,7 @@ use common::telemetry::{Part, Readiness};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use e2e::servers::{ReplicaSet, ReplicaSetOptions};
 use ingest::batch::Batch;
+use ingest::conflicts::Conflicts;
 use ingest::dead_letter::DeadLetters;
 use ingest::offsets::Origin;
 use ingest::writer::Writer;
@@ -34,10 +35,16 @@ fn write(criterion: &mut Criterion) {
     let mongodb = mongodb.unwrap();
     let client = runtime.block_on(mongodb::Client::with_uri_str(mongodb.uri())).unwrap();
     let kafka = Settings::default().kafka;
+    let database = client.database("writer");
+    let conflicts = {
+        let _guard = runtime.enter();
+        Conflicts::new(database.clone(), kafka.clone(), tokio::sync::watch::channel(Arc::default()).1)
+    };
     let writer = Arc::new(Writer::new(
-        client.database("writer"),
+        database,
         kafka.clone(),
         DeadLetters::new(kafka),
+        conflicts,
         Readiness::starting(&[Part::Mongodb]),
     ));
     let mut group = criterion.benchmark_group("a batch of 1000");

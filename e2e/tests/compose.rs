@@ -535,7 +535,7 @@ fn refusals(local: &Local) -> Vec<String> {
 
 async fn rights_end_there(local: &Local, made: &BTreeMap<String, String>) {
     for (user, command) in [
-        ("ingest", doc! { "find": "usage_analytics" }),
+        ("ingest", doc! { "find": "system_analytics" }),
         ("ingest", doc! { "delete": "usage_analytics", "deletes": [{ "q": {}, "limit": 0 }] }),
         ("ingest", doc! { "find": "users" }),
         ("aggregator", doc! { "insert": "usage_analytics", "documents": [{}] }),

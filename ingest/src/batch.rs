@@ -87,6 +87,19 @@ impl Insert {
         self.origins.get(index).copied()
     }
 
+    /// The documents in order.
+    pub fn documents(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.command[self.documents_at + 4..];
+        std::iter::from_fn(move || {
+            // An element is its type, its key with a zero byte, and the document, which begins with its length.
+            let start = rest.get(1..)?.iter().position(|byte| *byte == 0)? + 2;
+            let length = u32::from_le_bytes(*rest.get(start..)?.first_chunk()?) as usize;
+            let document = rest.get(start..start + length)?;
+            rest = &rest[start + length..];
+            Some(document)
+        })
+    }
+
     /// A copy of the whole command, which the driver takes over.
     pub fn command(&self) -> Vec<u8> {
         let mut command = Vec::with_capacity(self.command.len() + 2);
@@ -260,8 +273,10 @@ mod tests {
                     bson::doc! { "_id": id, "toolId": ObjectId::from_bytes([7; 12]), "healthy": true, "timestamp": bson::DateTime::from_millis(1_700_000_000_000) }
                 })
                 .collect();
-            let expected = bson::doc! { "insert": "health_checks", "ordered": false, "writeConcern": { "w": "majority" }, "documents": documents };
+            let expected = bson::doc! { "insert": "health_checks", "ordered": false, "writeConcern": { "w": "majority" }, "documents": documents.clone() };
             assert_eq!(command, expected, "round {round}");
+            let read = insert.documents().map(|bytes| bson::deserialize_from_slice(bytes).unwrap());
+            assert_eq!(read.collect::<Vec<bson::Document>>(), documents, "round {round}");
             assert_eq!(batch.ends(), [(1, 12)]);
             assert_eq!(batch.days(), [1_700_000_000_000 / 86_400_000]);
             batch.clear();

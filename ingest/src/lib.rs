@@ -6,12 +6,14 @@
 //!
 //! Beside the path, `kept` says what a dead letter keeps of its message, `flow` says when reading pauses, `positions` notices
 //! offsets that were left out, and [`lag`] says how many messages wait; [`late`] marks the days of late events dirty before
-//! their offsets are committed, and `commits` hears of commits that fail; [`throttle`] bounds rates ([`live_settings`] changes them while the worker runs), and [`presence`] and
+//! their offsets are committed, and `commits` hears of commits that fail; [`conflicts`] looks whether
+//! what was absorbed is what was stored; [`throttle`] bounds rates ([`live_settings`] changes them while the worker runs), and [`presence`] and
 //! [`tools`] count what the live dashboards show.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod batch;
 mod commits;
+pub mod conflicts;
 pub mod consumer;
 pub mod dead_letter;
 pub mod decode;
@@ -27,6 +29,7 @@ mod positions;
 pub mod presence;
 mod rebalance;
 mod refused;
+mod reread;
 mod retry;
 pub mod run;
 pub mod throttle;

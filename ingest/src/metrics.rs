@@ -45,6 +45,11 @@ declare_metrics! {
     INSERTED = counter("devtoolkit_ingest_documents_inserted_total", "Documents newly stored").by(COLLECTION);
     ABSORBED = counter("devtoolkit_ingest_documents_absorbed_total", "Documents that were stored already: replays")
         .by(COLLECTION);
+    CONFLICTING = counter(
+        "devtoolkit_ingest_conflicting_duplicates_total",
+        "Absorbed documents with other content than the stored one, which stays: two events with the same source, id and second of time. A sample: at most 100 documents of a batch, and one batch a second",
+    )
+    .by(COLLECTION);
     INSERT_DURATION = histogram(
         "devtoolkit_ingest_insert_duration_seconds",
         &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0],
@@ -189,6 +194,11 @@ pub fn inserted(event_type: EventType, stored: usize, absorbed: usize, duration:
     series.inserted.increment(stored as u64);
     series.absorbed.increment(absorbed as u64);
     series.insert_duration.record(duration);
+}
+
+/// So many absorbed documents have other content than the stored ones.
+pub fn conflicting(event_type: EventType, documents: usize) {
+    CONFLICTING.counter(&[event_type.collection()]).increment(documents as u64);
 }
 
 /// An insert is sent again.

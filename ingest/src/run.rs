@@ -9,6 +9,7 @@ use common::telemetry::{self, Part, Readiness};
 use common::{mongo, shutdown, watchdog};
 use tokio::sync::watch;
 
+use crate::conflicts::Conflicts;
 use crate::consumer::{self, Parts, Until};
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
@@ -50,8 +51,10 @@ pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
     // Before the first message is read: none of a sealed day may pass.
     let (sealed, sealed_days) = watch::channel(late::sealed_days(&database).await?);
     tokio::spawn(late::follow(database.clone(), sealed));
+    let conflicts = Conflicts::new(database.clone(), settings.kafka.clone(), known_slugs.clone());
+    let writer = Writer::new(database, settings.kafka.clone(), dead_letters, conflicts, readiness.clone());
     let parts = Parts {
-        writer: Arc::new(Writer::new(database, settings.kafka.clone(), dead_letters, readiness.clone())),
+        writer: Arc::new(writer),
         decoder: Decoder::new(settings.ingest.clone(), ToolSeries::new(known_slugs), sealed_days),
         rates: rates_in_force,
         runtime: tokio::runtime::Handle::current(),

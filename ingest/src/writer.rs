@@ -18,6 +18,7 @@ use mongodb::Database;
 use mongodb::error::Error;
 
 use crate::batch::{Batch, Insert};
+use crate::conflicts::Conflicts;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::offsets::{Origin, Partition};
 use crate::retry::{MAX_RETRY_DELAY, retry_delays};
@@ -36,8 +37,9 @@ type Refused = (Origin, String);
 /// What became of one `insert` command.
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    /// Every document is stored, now or before, but for those refused by index and with the server's reason.
-    Done { absorbed: usize, refused: Vec<(usize, String)> },
+    /// Every document is stored, now or before, but for those refused: the indexes of those that were there before, and of
+    /// those refused with the server's reason.
+    Done { absorbed: Vec<usize>, refused: Vec<(usize, String)> },
     /// Nothing is certain; the whole command has to be sent again.
     Retry(String),
 }
@@ -96,20 +98,22 @@ pub struct Writer {
     database: Database,
     kafka: settings::Kafka,
     dead_letters: DeadLetters,
+    conflicts: Conflicts,
     readiness: Readiness,
     /// Dead letters that were left behind and are not taken yet.
     waiting: AtomicUsize,
 }
 
 impl Writer {
-    /// A writer to `database`; `readiness` is told of outages.
+    /// A writer to `database`; `conflicts` is told of absorbed documents, `readiness` of outages.
     pub const fn new(
         database: Database,
         kafka: settings::Kafka,
         dead_letters: DeadLetters,
+        conflicts: Conflicts,
         readiness: Readiness,
     ) -> Self {
-        Self { database, kafka, dead_letters, readiness, waiting: AtomicUsize::new(0) }
+        Self { database, kafka, dead_letters, conflicts, readiness, waiting: AtomicUsize::new(0) }
     }
 
     /// Returns when every document of the batch is acknowledged, however long that takes, and its dead letters are delivered
@@ -205,13 +209,14 @@ impl Writer {
                 Outcome::Done { absorbed, refused } => {
                     self.readiness.set(Part::MongodbWrites, Ok(()));
                     let written = Written {
-                        stored: insert.len() - absorbed - refused.len(),
-                        absorbed,
+                        stored: insert.len() - absorbed.len() - refused.len(),
+                        absorbed: absorbed.len(),
                         dead_letters: refused.len(),
                         retries,
                     };
                     let took = started.elapsed();
                     metrics::inserted(insert.event_type, written.stored, written.absorbed, took);
+                    self.conflicts.note(insert, absorbed);
                     if retries > 0 {
                         let attempt = retries + 1;
                         tracing::info!(collection, partition, offset, attempt, ?took, "the batch is taken");
@@ -292,7 +297,7 @@ fn classify(reply: Result<Document, Error>) -> Outcome {
             mongo::without_values(error.get_str("errmsg").unwrap_or("no reason given"))
         ));
     }
-    let (mut absorbed, mut refused) = (0, Vec::new());
+    let (mut absorbed, mut refused) = (Vec::new(), Vec::new());
     for error in reply.get_array("writeErrors").into_iter().flatten() {
         let Some(error) = error.as_document() else {
             return Outcome::Retry("a write error that is no document".to_owned());
@@ -300,7 +305,7 @@ fn classify(reply: Result<Document, Error>) -> Outcome {
         let code = error.get_i32("code").unwrap_or_default();
         let why = error.get_str("errmsg").unwrap_or("no reason given");
         match (code, error.get_i32("index").ok().and_then(|index| usize::try_from(index).ok())) {
-            (DUPLICATE_KEY, Some(_)) if is_on_id(error) => absorbed += 1,
+            (DUPLICATE_KEY, Some(index)) if is_on_id(error) => absorbed.push(index),
             (DUPLICATE_KEY, Some(index)) => {
                 refused.push((index, format!("MongoDB refused the document: {}", key_pattern(error))))
             }
@@ -335,13 +340,14 @@ mod tests {
             { "index": 2, "code": 121, "errmsg": "Document failed validation" },
         ] };
         let refused = vec![(2, "MongoDB refused the document: Document failed validation (code 121)".to_owned())];
-        assert_eq!(classify(Ok(reply)), Outcome::Done { absorbed: 1, refused });
+        assert_eq!(classify(Ok(reply)), Outcome::Done { absorbed: vec![0], refused });
     }
 
     #[test]
     fn a_unique_index_of_somebody_elses_is_no_replay() {
         let reply = doc! { "ok": 1, "writeErrors": [{ "index": 0, "code": 11_000, "keyPattern": { "email": 1 }, "errmsg": "E11000 a@b" }] };
-        let Outcome::Done { absorbed: 0, refused } = classify(Ok(reply)) else { panic!("retried or absorbed") };
+        let Outcome::Done { absorbed, refused } = classify(Ok(reply)) else { panic!("retried") };
+        assert_eq!(absorbed, Vec::<usize>::new());
         assert!(refused[0].1.contains("email") && !refused[0].1.contains("a@b"), "{refused:?}");
     }
 
