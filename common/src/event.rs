@@ -10,6 +10,7 @@ mod decode;
 mod document;
 mod identity;
 mod invalid;
+mod owned;
 mod reader;
 mod timestamp;
 mod traceparent;

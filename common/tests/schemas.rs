@@ -90,11 +90,12 @@ fn is_beyond_a_schema(invalid: &Invalid) -> bool {
     match invalid.reason {
         // endTime compared with startTime.
         Reason::EndBeforeStart => true,
-        Reason::OutOfRange => invalid.field == "data.usage.endTime",
+        // A whole number of more than 64 bits in customData: JSON Schema takes all numbers for floating-point ones.
+        Reason::OutOfRange => invalid.field == "data.usage.endTime" || is_custom,
         // The size in bytes and the depth of customData.
         Reason::WrongLength | Reason::TooDeep => is_custom,
         // The same field twice: whoever reads JSON into a tree never sees it.
-        Reason::DuplicateField => true,
+        Reason::DuplicateField => invalid.field != "data_base64",
         _ => false,
     }
 }
@@ -124,7 +125,19 @@ fn valid_samples() {
         (EventType::ToolUsage, &[]),
         (EventType::Activity, &[]),
         (EventType::HealthCheck, &[]),
-        (EventType::ToolUsage, &[("/id", long(256)), ("/source", long(1_024))]),
+        (EventType::ToolUsage, &[("/id", long(256)), ("/source", json!("x".repeat(1_024)))]),
+        (EventType::ToolUsage, &[("/source", json!("https://[2001:db8::1]:80/%C3%A9?a=b#c"))]),
+        (
+            EventType::ToolUsage,
+            &[
+                ("/datacontenttype", json!(null)),
+                ("/subject", json!(null)),
+                ("/dataschema", json!(null)),
+                ("/x", json!(null)),
+            ],
+        ),
+        (EventType::ToolUsage, &[("/datacontenttype", json!("text/x.y+JSON;a=b")), ("/data_base64", json!(null))]),
+        (EventType::ToolUsage, &[("/subject", json!("é")), ("/dataschema", json!("urn:x")), ("/x9", json!("é"))]),
         (EventType::ToolUsage, &[("/time", json!("2024-02-29t23:59:59.123456789012z"))]),
         (EventType::ToolUsage, &[("/time", json!("2016-12-31T23:59:60Z"))]),
         (EventType::ToolUsage, &[("/time", json!("2024-01-15T10:30:00-23:59"))]),
@@ -185,8 +198,8 @@ fn valid_samples() {
 fn invalid_samples() {
     use EventType::{Activity, HealthCheck, ToolUsage};
     use Reason::{
-        InvalidAttribute, InvalidDate, InvalidKey, InvalidObjectId, OutOfRange, UnknownField, UnknownType,
-        UnknownValue, UnsupportedFormat, WrongLength, WrongType,
+        DuplicateField, InvalidAttribute, InvalidDate, InvalidKey, InvalidObjectId, MissingField, OutOfRange,
+        UnknownField, UnknownType, UnknownValue, UnsupportedFormat, WrongLength, WrongType,
     };
     let schemas = Schemas::new();
     let long = |length: usize| Value::from("é".repeat(length));
@@ -199,8 +212,24 @@ fn invalid_samples() {
         (ToolUsage, "/id", json!("a\u{9f}"), InvalidAttribute),
         (ToolUsage, "/id", json!("a\u{10ffff}"), InvalidAttribute),
         (ToolUsage, "/source", json!("\u{fdd0}"), InvalidAttribute),
-        (ToolUsage, "/source", json!(null), WrongType),
-        (ToolUsage, "/source", long(1_025), WrongLength),
+        (ToolUsage, "/source", json!(null), MissingField),
+        (ToolUsage, "/source", json!("x".repeat(1_025)), WrongLength),
+        (ToolUsage, "/source", json!("my tool"), InvalidAttribute),
+        (ToolUsage, "/source", json!("é"), InvalidAttribute),
+        (ToolUsage, "/source", json!("http://[::1"), InvalidAttribute),
+        (ToolUsage, "/source", json!("/%zz"), InvalidAttribute),
+        (ToolUsage, "/source", json!("1:2"), InvalidAttribute),
+        (ToolUsage, "/subject", json!(""), WrongLength),
+        (ToolUsage, "/subject", json!(1), WrongType),
+        (ToolUsage, "/dataschema", json!("schema.json"), InvalidAttribute),
+        (ToolUsage, "/datacontenttype", json!("json"), UnsupportedFormat),
+        (ToolUsage, "/datacontenttype", json!("application/jsonl"), UnsupportedFormat),
+        (ToolUsage, "/datacontenttype", json!("a b/json"), UnsupportedFormat),
+        (ToolUsage, "/toolId", json!(1), InvalidAttribute),
+        (ToolUsage, "/", json!(1), InvalidAttribute),
+        (ToolUsage, "/x-y", json!(null), InvalidAttribute),
+        (ToolUsage, "/x", json!("a\u{7f}"), InvalidAttribute),
+        (ToolUsage, "/data_base64", json!("e30="), DuplicateField),
         (ToolUsage, "/type", json!("com.devtoolkit.tool-usage.v2"), UnknownType),
         (ToolUsage, "/type", json!("com.devtoolkit.activity.v1"), UnknownField),
         (ToolUsage, "/datacontenttype", json!("text/xml"), UnsupportedFormat),

@@ -55,7 +55,7 @@ fn bad_values() -> Vec<(&'static str, Option<Vec<u8>>, &'static str, &'static st
         ("broken JSON", Some(whole.as_bytes()[..whole.len() - 5].to_vec()), "invalid_json", "not JSON"),
         ("empty value", Some(Vec::new()), "empty_value", "empty"),
         ("tombstone", None, "tombstone", "tombstone"),
-        ("not an object", Some(b"[1, 2]".to_vec()), "not_an_object", "not an object"),
+        ("not an object", Some(b"[1, 2]".to_vec()), "not_an_object", "is an array, expected one event"),
         ("invalid UTF-8", Some(not_utf8), "invalid_utf8", "UTF-8 after byte 20"),
         ("unknown type", Some(set("/type", json!("com.devtoolkit.tool-usage.v2"))), "unknown_type", "type: "),
         ("unknown field", Some(set("/data/toolID", json!(TOOL))), "unknown_field", "data.toolID: "),

@@ -3,9 +3,14 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bson::oid::ObjectId;
 
-use super::attributes::check_string;
+use super::attributes::{
+    check_data_content_type, check_name, check_other, check_source, check_string, is_structured_mode,
+};
+use super::invalid::{printable, quoted};
 use super::reader::{Kind, Number, Reader, fields, missing, parse_timestamp, twice};
 use super::{
     Action, Activity, Context, Data, Event, EventType, HealthCheck, Invalid, Location, MAX_CPU_PERCENT,
@@ -25,17 +30,22 @@ pub struct Message<'a, H> {
     pub headers: H,
 }
 
-/// Which of the two modes of the CloudEvents Kafka binding a message is in.
+/// The attributes and the data, as far as they are read.
 #[derive(Default)]
 struct Envelope<'a> {
-    content_type: Option<&'a [u8]>,
     specversion: Option<Cow<'a, str>>,
     id: Option<Cow<'a, str>>,
     source: Option<Cow<'a, str>>,
     kind: Option<EventType>,
     time: Option<Timestamp>,
-    traceparent: Option<Traceparent>,
+    traceparent: Option<Option<Traceparent>>,
+    declares_json: Option<bool>,
     data: Option<Data<'a>>,
+    data_base64: Option<Cow<'a, str>>,
+    /// The attributes beside those above; none while there are none, as nearly always.
+    others: Option<SeenKeys<'a>>,
+    /// Attributes that came as null, which is as good as not at all.
+    nulls: Vec<Cow<'a, str>>,
 }
 
 impl<'a, H: Iterator<Item = (&'a str, Option<&'a [u8]>)>> Message<'a, H> {
@@ -45,126 +55,275 @@ impl<'a, H: Iterator<Item = (&'a str, Option<&'a [u8]>)>> Message<'a, H> {
     /// The first thing that does not fit.
     pub fn decode(self) -> Result<Event<'a>> {
         let mut envelope = Envelope::default();
-        let mut has_attributes = false;
+        let (mut has_attributes, mut content_type, mut misnamed) = (false, None, None);
         let mut refused_header = None;
         for (name, value) in self.headers {
-            if let Some(attribute) = name.strip_prefix("ce_") {
+            let read = if let Some(attribute) = name.strip_prefix("ce_") {
                 has_attributes = true;
-                if let Err(invalid) = envelope.read_header(attribute, value) {
-                    refused_header.get_or_insert_with(|| invalid.within(&format!("header {name}")));
-                }
+                envelope.read_header(attribute, value)
             } else if name.eq_ignore_ascii_case("content-type") {
-                envelope.content_type = value;
+                content_type = content_type.or(value);
+                value.map_or(Ok(()), |value| envelope.read_data_content_type(header_text(value)?))
+            } else {
+                if misnamed.is_none() && is_misnamed(name) {
+                    misnamed = Some(name);
+                }
+                continue;
+            };
+            if let Err(invalid) = read {
+                refused_header.get_or_insert_with(|| invalid.within(&format!("header {name}")));
             }
         }
-        let is_structured = match envelope.content_type {
-            Some(content_type) if is_media_type(content_type, "application/cloudevents+json") => true,
-            Some(content_type) if is_media_type(content_type, "application/json") => !has_attributes,
-            None => !has_attributes,
-            Some(_) => {
-                let problem = "expected application/cloudevents+json, or ce_ headers with application/json";
-                return Err(Invalid::at("header content-type", Reason::UnsupportedFormat, problem));
-            }
-        };
+        let is_structured = content_type.map(header_text).transpose();
+        let is_structured = is_structured.and_then(|content_type| is_structured_mode(content_type, has_attributes));
+        let is_structured = is_structured.map_err(|invalid| invalid.within("header content-type"))?;
         // Attributes of a structured event are those in its value alone, so only now it is known whether the headers count.
         if let Some(invalid) = refused_header.filter(|_| !is_structured) {
             return Err(invalid);
         }
-        let value = self
-            .value
-            .ok_or_else(|| Invalid::new(Reason::Tombstone, "the message is a tombstone, expected an event as JSON"))?;
-        if value.is_empty() {
-            return Err(Invalid::new(Reason::EmptyValue, "the value is empty, expected an event as JSON"));
-        }
-        let text = simdutf8::compat::from_utf8(value).map_err(|error| {
-            Invalid::new(Reason::InvalidUtf8, format!("the value is not UTF-8 after byte {}", error.valid_up_to()))
-        })?;
+        let text = text_of(self.value)?;
         if is_structured {
-            envelope = Envelope::default();
-            envelope.read_structured(text).map_err(of_the_value)?;
-        } else {
-            let kind = envelope.kind.ok_or_else(|| missing("header ce_type"))?;
-            envelope.data = Some(read_whole(text, kind).map_err(|invalid| match invalid.reason {
-                Reason::InvalidJson if invalid.field.is_empty() => of_the_value(invalid),
-                _ => invalid.within("data"),
-            })?);
+            let mut envelope = Envelope::default();
+            let read = envelope.read_structured(text).map_err(of_the_value);
+            return read.and_then(|()| envelope.finish("")).map_err(|invalid| match misnamed {
+                Some(name) => with_misnamed(invalid, name),
+                None => invalid,
+            });
         }
-        envelope.finish(if is_structured { "" } else { "header ce_" })
+        let kind = envelope.kind.ok_or_else(|| envelope.absent("header ce_", "type"))?;
+        envelope.data = Some(read_whole(text, kind).map_err(|invalid| match invalid.reason {
+            Reason::InvalidJson if invalid.field.is_empty() => of_the_value(invalid),
+            _ => invalid.within("data"),
+        })?);
+        envelope.finish("header ce_")
     }
 }
 
 impl<'a> Envelope<'a> {
-    fn read_header(&mut self, attribute: &str, value: Option<&'a [u8]>) -> Result<()> {
-        if !matches!(attribute, "specversion" | "id" | "source" | "type" | "time") {
-            if attribute == traceparent::ATTRIBUTE {
-                self.traceparent = value.and_then(Traceparent::read);
-            }
-            return Ok(());
-        }
-        let value = value.ok_or_else(|| Invalid::new(Reason::WrongType, "is null, expected a string"))?;
-        let text = std::str::from_utf8(value).map_err(|_| Invalid::new(Reason::InvalidUtf8, "is not UTF-8"))?;
+    fn read_header(&mut self, attribute: &'a str, value: Option<&'a [u8]>) -> Result<()> {
+        let Some(value) = value else { return self.note_null(Cow::Borrowed(attribute)) };
+        let text = header_text(value)?;
         match attribute {
             "specversion" => set(&mut self.specversion, Cow::Borrowed(text)),
-            "id" => set(&mut self.id, bounded(text, MAX_ID)?),
-            "source" => set(&mut self.source, bounded(text, MAX_SOURCE)?),
+            "id" => set(&mut self.id, checked(bounded(text, MAX_ID)?)?),
+            "source" => set(&mut self.source, checked_source(bounded(text, MAX_SOURCE)?)?),
             "type" => set(&mut self.kind, parse_type(text)?),
-            _ => set(&mut self.time, parse_timestamp(text)?),
+            "time" => set(&mut self.time, parse_timestamp(text)?),
+            // Its place is the header content-type, and the JavaScript SDK sends both.
+            "datacontenttype" => {
+                self.note_other(Cow::Borrowed(attribute))?;
+                check_data_content_type(text)
+            }
+            traceparent::ATTRIBUTE => set(&mut self.traceparent, Traceparent::read(value)),
+            _ => {
+                self.note_other(Cow::Borrowed(attribute))?;
+                check_other(attribute, text)
+            }
         }
     }
 
     fn read_structured(&mut self, text: &'a str) -> Result<()> {
         let mut reader = Reader::new(text);
-        if reader.peek()? != Kind::Object {
+        let kind = reader.peek()?;
+        if kind != Kind::Object {
             // What is no JSON at all is said to be that first.
             reader.skip()?;
             reader.end()?;
-            return Err(Invalid::new(Reason::NotAnObject, "the value is JSON but not an object, expected an event"));
+            let advice = if kind == Kind::Array { "; send each event as a message of its own" } else { "" };
+            let problem = format!("the value is {}, expected one event as a JSON object{advice}", kind.as_str());
+            return Err(Invalid::new(Reason::NotAnObject, problem));
         }
-        let mut later = None;
-        reader.object(|reader, name| match &**name {
-            "specversion" => set(&mut self.specversion, reader.any_text()?),
-            "id" => set(&mut self.id, checked(reader.text(MAX_ID)?)?),
-            "source" => set(&mut self.source, checked(reader.text(MAX_SOURCE)?)?),
-            "type" => set(&mut self.kind, parse_type(&reader.any_text()?)?),
-            "time" => set(&mut self.time, reader.timestamp()?),
-            "data" if later.is_some() || self.data.is_some() => Err(twice()),
-            "data" => match self.kind {
-                Some(kind) => set(&mut self.data, read_data(reader, kind)?),
-                None => set(&mut later, reader.skip()?),
-            },
-            "datacontenttype" => expect_json(&reader.any_text()?),
-            traceparent::ATTRIBUTE => {
-                self.traceparent = traceparent::in_json(reader.skip()?);
-                Ok(())
+        let (mut later, mut has_data) = (None, false);
+        reader.object(|reader, name| {
+            if &**name == "data" {
+                if std::mem::replace(&mut has_data, true) {
+                    return Err(twice());
+                }
+                return match self.kind {
+                    Some(kind) => set(&mut self.data, read_data(reader, kind)?),
+                    None => set(&mut later, reader.skip()?),
+                };
             }
-            // An extension attribute; its value is of no concern here.
-            _ => reader.skip().map(|_| ()),
+            if reader.peek()? == Kind::Null {
+                reader.null()?;
+                return self.note_null(name.clone());
+            }
+            self.read_member(reader, name)
         })?;
         reader.end()?;
+        if has_data && self.data_base64.is_some() {
+            return Err(Invalid::at(
+                "data_base64",
+                Reason::DuplicateField,
+                "is there beside data, expected one of the two",
+            ));
+        }
         if let (Some(text), Some(kind)) = (later, self.kind) {
             self.data = Some(read_whole(text, kind).map_err(|invalid| invalid.within("data"))?);
+        }
+        if let (Some(text), Some(kind)) = (&self.data_base64, self.kind) {
+            self.data = Some(read_base64(text, kind)?);
         }
         Ok(())
     }
 
-    /// `prefix` is what the names of attributes begin with in this mode.
-    fn finish(self, prefix: &str) -> Result<Event<'a>> {
-        let absent = |name: &str| missing(&format!("{prefix}{name}"));
-        let specversion = self.specversion.ok_or_else(|| absent("specversion"))?;
-        if specversion != "1.0" {
-            return Err(Invalid::at(
-                &format!("{prefix}specversion"),
-                Reason::UnsupportedFormat,
-                "expected the CloudEvents version 1.0",
-            ));
+    /// Reads an attribute that is not null, or `data_base64`.
+    #[allow(clippy::ptr_arg, reason = "a borrowed name is kept without a copy")]
+    fn read_member(&mut self, reader: &mut Reader<'a>, name: &Cow<'a, str>) -> Result<()> {
+        match &**name {
+            "specversion" => set(&mut self.specversion, reader.any_text()?),
+            "id" => set(&mut self.id, checked(reader.text(MAX_ID)?)?),
+            "source" => set(&mut self.source, checked_source(reader.text(MAX_SOURCE)?)?),
+            "type" => set(&mut self.kind, parse_type(&reader.any_text()?)?),
+            "time" => set(&mut self.time, reader.timestamp()?),
+            "datacontenttype" => self.read_data_content_type(&reader.any_text()?),
+            "data_base64" => set(&mut self.data_base64, reader.any_text()?),
+            "subject" | "dataschema" => {
+                self.note_other(name.clone())?;
+                check_other(name, &reader.any_text()?)
+            }
+            traceparent::ATTRIBUTE => set(&mut self.traceparent, traceparent::in_json(reader.skip()?)),
+            _ => {
+                self.note_other(name.clone())?;
+                // Of an extension attribute the specification may define other mappings to JSON than those of CloudEvents.
+                if reader.peek()? == Kind::String {
+                    check_other(name, &reader.any_text()?)
+                } else {
+                    reader.skip().map(drop)
+                }
+            }
         }
-        let id = self.id.ok_or_else(|| absent("id"))?;
-        let source = self.source.ok_or_else(|| absent("source"))?;
-        self.kind.ok_or_else(|| absent("type"))?;
-        let time = self.time.ok_or_else(|| absent("time"))?;
-        let data = self.data.ok_or_else(|| missing("data"))?;
-        Ok(Event { id, source, time, traceparent: self.traceparent, data })
     }
+
+    fn read_data_content_type(&mut self, text: &str) -> Result<()> {
+        check_data_content_type(text)?;
+        set(&mut self.declares_json, true)
+    }
+
+    /// An attribute that is not one of the fields, for the first time.
+    fn note_other(&mut self, name: Cow<'a, str>) -> Result<()> {
+        check_name(&name)?;
+        if self.others.get_or_insert_default().add(name) { Ok(()) } else { Err(twice()) }
+    }
+
+    #[cold]
+    fn note_null(&mut self, name: Cow<'a, str>) -> Result<()> {
+        if name != "data_base64" {
+            check_name(&name)?;
+        }
+        self.nulls.push(name);
+        Ok(())
+    }
+
+    /// `prefix` is what the names of attributes begin with in this mode.
+    #[cold]
+    fn absent(&self, prefix: &str, name: &str) -> Box<Invalid> {
+        let field = format!("{prefix}{name}");
+        if self.nulls.iter().any(|null| null == name) {
+            return Invalid::at(&field, Reason::MissingField, "is null, which is as good as missing, but required");
+        }
+        missing(&field)
+    }
+
+    fn finish(mut self, prefix: &str) -> Result<Event<'a>> {
+        let specversion = self.specversion.take().ok_or_else(|| self.absent(prefix, "specversion"))?;
+        if specversion != "1.0" {
+            let problem = format!("is {}, expected the CloudEvents version 1.0", quoted(&specversion));
+            return Err(Invalid::at(&format!("{prefix}specversion"), Reason::UnsupportedFormat, problem));
+        }
+        let id = self.id.take().ok_or_else(|| self.absent(prefix, "id"))?;
+        let source = self.source.take().ok_or_else(|| self.absent(prefix, "source"))?;
+        self.kind.ok_or_else(|| self.absent(prefix, "type"))?;
+        let time = self.time.ok_or_else(|| self.absent(prefix, "time"))?;
+        let data = self.data.ok_or_else(|| missing("data"))?;
+        Ok(Event { id, source, time, traceparent: self.traceparent.flatten(), data })
+    }
+}
+
+/// The value of a message as text.
+fn text_of(value: Option<&[u8]>) -> Result<&str> {
+    let value = value.ok_or_else(|| {
+        Invalid::new(Reason::Tombstone, "the message has no value (a tombstone), expected an event as JSON")
+    })?;
+    if value.is_empty() {
+        return Err(Invalid::new(Reason::EmptyValue, "the value is empty, expected an event as JSON"));
+    }
+    let foreign = foreign(value);
+    let advice = || foreign.map(|what| format!("; {what}")).unwrap_or_default();
+    let text = simdutf8::compat::from_utf8(value).map_err(|error| {
+        let place = error.valid_up_to();
+        let problem = format!("the value is not UTF-8 after byte {place}, expected JSON in UTF-8{}", advice());
+        Invalid::new(Reason::InvalidUtf8, problem)
+    })?;
+    if foreign.is_some() {
+        let problem = format!("the value is not JSON at byte 0, expected an event as JSON{}", advice());
+        return Err(Invalid::new(Reason::InvalidJson, problem));
+    }
+    Ok(text)
+}
+
+/// What a value is that begins as no JSON does, where it is a known thing.
+fn foreign(value: &[u8]) -> Option<&'static str> {
+    match value {
+        [0xef, 0xbb, 0xbf, ..] => {
+            Some("it begins with a byte order mark (EF BB BF): leave it out, such as by saving as UTF-8 without BOM")
+        }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("it begins as UTF-16 does"),
+        [0x1f, 0x8b, ..] => {
+            Some("it is gzip: let Kafka's client compress (compression.type), and send the JSON itself")
+        }
+        [0, _, _, _, _, b'{', ..] => {
+            Some("it begins with the five bytes of a schema registry's serializer: use a serializer for plain text")
+        }
+        _ => None,
+    }
+}
+
+fn header_text(value: &[u8]) -> Result<&str> {
+    std::str::from_utf8(value).map_err(|error| {
+        let problem = format!("is not UTF-8 after byte {}, expected text in UTF-8", error.valid_up_to());
+        Invalid::new(Reason::InvalidUtf8, problem)
+    })
+}
+
+/// Whether a header was meant for an attribute's, as HTTP or another binding writes it.
+fn is_misnamed(name: &str) -> bool {
+    let prefix = name.get(..3).unwrap_or_default();
+    prefix.eq_ignore_ascii_case("ce-") || prefix.eq_ignore_ascii_case("ce_") || name.starts_with("cloudEvents")
+}
+
+/// An event that is not whole, because its attributes are in headers that nobody reads.
+#[cold]
+fn with_misnamed(mut invalid: Box<Invalid>, header: &str) -> Box<Invalid> {
+    if matches!(invalid.reason, Reason::MissingField | Reason::InvalidAttribute) && !invalid.field.contains('.') {
+        let header = printable(header);
+        invalid.problem.push_str(&format!(
+            "; the header {header} is not read: on Kafka the header of an attribute begins with ce_, in lower case"
+        ));
+    }
+    invalid
+}
+
+/// `data_base64` is what SDKs write when they are given bytes. The type of the event says that the bytes are JSON.
+fn read_base64(text: &str, kind: EventType) -> Result<Data<'static>> {
+    let refused = |reason, problem: String| Invalid::at("data_base64", reason, problem);
+    let bytes = BASE64.decode(text).map_err(|error| {
+        refused(Reason::WrongType, format!("is not Base64 ({error}), expected the JSON of data as Base64 (RFC 4648)"))
+    })?;
+    let json = std::str::from_utf8(&bytes).map_err(|error| {
+        let place = error.valid_up_to();
+        refused(
+            Reason::InvalidUtf8,
+            format!("holds bytes that are not UTF-8 after byte {place}, expected JSON in UTF-8"),
+        )
+    })?;
+    let data = read_whole(json, kind).map_err(|invalid| match invalid.reason {
+        Reason::InvalidJson if invalid.field.is_empty() => {
+            refused(invalid.reason, format!("holds bytes of which the text {}", invalid.problem))
+        }
+        _ => invalid.within("data"),
+    })?;
+    Ok(data.into_owned())
 }
 
 fn read_whole(text: &str, kind: EventType) -> Result<Data<'_>> {
@@ -318,13 +477,32 @@ fn check_custom_value(reader: &mut Reader<'_>, depth: usize) -> Result<()> {
             reader.array(|reader, _| check_custom_value(reader, depth + 1))
         }
         Kind::String => reader.any_text().map(|_| ()),
-        Kind::Number => match reader.any_number()? {
-            Number::Decimal(value) if !value.is_finite() => {
-                Err(Invalid::new(Reason::OutOfRange, "is a number too large for a 64-bit floating-point number"))
-            }
-            _ => Ok(()),
-        },
+        Kind::Number => check_custom_number(reader),
         _ => reader.skip().map(|_| ()),
+    }
+}
+
+/// What is stored is the number that was written.
+fn check_custom_number(reader: &mut Reader<'_>) -> Result<()> {
+    let mut number = Number::Whole(0);
+    let text = reader.text_of(|reader| {
+        number = reader.any_number()?;
+        Ok(())
+    })?;
+    match number {
+        Number::Decimal(value) if !value.is_finite() => Err(Invalid::new(
+            Reason::OutOfRange,
+            "is a number too large for a 64-bit floating-point number, expected a smaller one; send it as a string",
+        )),
+        Number::Decimal(_) if text.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()) => Err(Invalid::new(
+            Reason::OutOfRange,
+            format!(
+                "is a whole number of more than 64 bits, expected {} to {}; send it as a string",
+                -i64::MAX,
+                i64::MAX
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -419,7 +597,12 @@ fn bounded(text: &str, max: usize) -> Result<Cow<'_, str>> {
     if length == 0 || length > max {
         return Err(Invalid::new(Reason::WrongLength, format!("has {length} characters, expected 1 to {max}")));
     }
-    checked(Cow::Borrowed(text))
+    Ok(Cow::Borrowed(text))
+}
+
+fn checked_source(source: Cow<'_, str>) -> Result<Cow<'_, str>> {
+    check_source(&source)?;
+    Ok(source)
 }
 
 fn checked(text: Cow<'_, str>) -> Result<Cow<'_, str>> {
@@ -430,16 +613,13 @@ fn checked(text: Cow<'_, str>) -> Result<Cow<'_, str>> {
 fn parse_type(text: &str) -> Result<EventType> {
     EventType::parse(text).ok_or_else(|| {
         let known = EventType::ALL.map(EventType::as_str).join(", ");
-        Invalid::new(Reason::UnknownType, format!("is not a type of event that is known here, expected one of {known}"))
+        Invalid::new(Reason::UnknownType, format!("is {}, expected one of {known}", quoted(text)))
     })
 }
 
 fn parse_action(text: &str) -> Result<Action> {
     Action::ALL.iter().copied().find(|action| action.as_str() == text).ok_or_else(|| {
-        Invalid::new(
-            Reason::UnknownValue,
-            format!("is not a known action, expected one of {}", Action::NAMES.join(", ")),
-        )
+        Invalid::new(Reason::UnknownValue, format!("is {}, expected one of {}", quoted(text), Action::NAMES.join(", ")))
     })
 }
 
@@ -449,17 +629,4 @@ fn of_the_value(mut invalid: Box<Invalid>) -> Box<Invalid> {
         invalid.problem.insert_str(0, "the value ");
     }
     invalid
-}
-
-fn expect_json(content_type: &str) -> Result<()> {
-    if is_media_type(content_type.as_bytes(), "application/json") {
-        return Ok(());
-    }
-    Err(Invalid::new(Reason::UnsupportedFormat, "expected application/json"))
-}
-
-/// Parameters such as `; charset=utf-8` may follow a media type.
-fn is_media_type(content_type: &[u8], expected: &str) -> bool {
-    let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    media_type.eq_ignore_ascii_case(expected.as_bytes())
 }

@@ -11,21 +11,21 @@ pub enum Reason {
     Tombstone,
     /// The value has no bytes.
     EmptyValue,
-    /// The value is not UTF-8.
+    /// The value, a header or `data_base64` is not UTF-8.
     InvalidUtf8,
     /// The value is not JSON.
     InvalidJson,
     /// The value is JSON, but not an object.
     NotAnObject,
-    /// `content-type` is none that can be read, or `specversion` is not 1.0.
+    /// `content-type` or `datacontenttype` is none that can be read, or `specversion` is not 1.0.
     UnsupportedFormat,
-    /// An attribute is not as CloudEvents has it.
+    /// An attribute, or its name, is not as CloudEvents has it.
     InvalidAttribute,
     /// `type` is none of the three.
     UnknownType,
     /// `data` has a field that the event's type does not know.
     UnknownField,
-    /// The same field twice.
+    /// The same field twice, or both of `data` and `data_base64`.
     DuplicateField,
     /// A required field is absent.
     MissingField,
@@ -169,7 +169,7 @@ impl Invalid {
 
 /// A key as it may stand in a log line and a header. Whoever sent the event chose it: it may be empty, hold line breaks, or be
 /// so long that the dead letter would outgrow what Kafka takes.
-fn printable(key: &str) -> Cow<'_, str> {
+pub(super) fn printable(key: &str) -> Cow<'_, str> {
     const LONGEST: usize = 64;
     if key.is_empty() {
         return Cow::Borrowed("\"\"");
@@ -189,6 +189,11 @@ fn printable(key: &str) -> Cow<'_, str> {
         shown.push('…');
     }
     Cow::Owned(shown)
+}
+
+/// A word that a sender chose among a few, to be told in a message.
+pub(super) fn quoted(word: &str) -> String {
+    if word.is_empty() { "\"\"".to_owned() } else { format!("\"{}\"", printable(word)) }
 }
 
 impl fmt::Display for Invalid {

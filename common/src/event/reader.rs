@@ -27,6 +27,20 @@ pub enum Kind {
     Object,
 }
 
+impl Kind {
+    /// With its article, for messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool => "a boolean",
+            Self::Number => "a number",
+            Self::String => "a string",
+            Self::Array => "an array",
+            Self::Object => "an object",
+        }
+    }
+}
+
 /// A number as it is written.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Number {
@@ -179,10 +193,9 @@ impl<'a> Reader<'a> {
             None => self.any_text()?,
         };
         if text.is_empty() {
-            return Err(Invalid::new(
-                Reason::WrongLength,
-                "is empty, expected at least one character; leave the field out when there is nothing to say",
-            ));
+            let problem =
+                format!("is empty, expected 1 to {max} characters; an optional field without a value is left out");
+            return Err(Invalid::new(Reason::WrongLength, problem));
         }
         // A character is at least a byte, so the bytes have the last word only when there are too many of them.
         if text.len() > max {
@@ -202,7 +215,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Not a text.
     pub fn any_text(&mut self) -> Result<Cow<'a, str>> {
-        self.expect(Kind::String, || "a string".to_owned())?;
+        self.text_expected("a string")
+    }
+
+    fn text_expected(&mut self, expected: &str) -> Result<Cow<'a, str>> {
+        self.expect(Kind::String, || expected.to_owned())?;
         self.string()
     }
 
@@ -215,14 +232,8 @@ impl<'a> Reader<'a> {
             self.at += 26;
             return Ok(ObjectId::from_bytes(id));
         }
-        let text = self.any_text()?;
-        parse_hex(text.as_bytes()).map(ObjectId::from_bytes).ok_or_else(|| {
-            let problem = format!(
-                "expected an ObjectId of 24 hexadecimal digits, got a string of {} characters",
-                text.chars().count()
-            );
-            Invalid::new(Reason::InvalidObjectId, problem)
-        })
+        let text = self.text_expected("a string with an ObjectId of 24 hexadecimal digits")?;
+        parse_hex(text.as_bytes()).map(ObjectId::from_bytes).ok_or_else(|| not_an_object_id(&text))
     }
 
     /// Reads an RFC 3339 date and time.
@@ -235,7 +246,9 @@ impl<'a> Reader<'a> {
             self.at += 26;
             return Ok(timestamp);
         }
-        parse_timestamp(&self.any_text()?)
+        parse_timestamp(
+            &self.text_expected("a string with an RFC 3339 date and time such as 2024-01-15T10:30:00.000Z")?,
+        )
     }
 
     /// Reads a truth value.
@@ -260,7 +273,10 @@ impl<'a> Reader<'a> {
             Number::Whole(value) => value,
             // Up to 2^53 a 64-bit floating-point number tells whole numbers apart.
             Number::Decimal(value) if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 => value as i64,
-            Number::Decimal(value) if value.fract() == 0.0 || !value.is_finite() => {
+            Number::Decimal(value) if !value.is_finite() => {
+                return Err(Invalid::new(Reason::OutOfRange, format!("is far too large, expected {}", expected())));
+            }
+            Number::Decimal(value) if value.fract() == 0.0 => {
                 return Err(Invalid::new(Reason::OutOfRange, format!("is {value}, expected {}", expected())));
             }
             Number::Decimal(value) => {
@@ -286,6 +302,9 @@ impl<'a> Reader<'a> {
             Number::Whole(value) => value as f64,
             Number::Decimal(value) => value,
         };
+        if !value.is_finite() {
+            return Err(Invalid::new(Reason::OutOfRange, format!("is far too large, expected {}", expected())));
+        }
         if !(0.0..=max).contains(&value) {
             return Err(Invalid::new(Reason::OutOfRange, format!("is {value}, expected {}", expected())));
         }
@@ -468,7 +487,7 @@ impl<'a> Reader<'a> {
         let quoted = self.text.get(start - 1..self.at).unwrap_or_default();
         serde_json::from_str(quoted)
             .map(Cow::Owned)
-            .map_err(|error| self.not_json(&format!("an escape that is none ({error})")))
+            .map_err(|_| self.not_json(&format!("a string that ends there has {}", wrong_escape(quoted))))
     }
 
     fn number(&mut self, expected: impl Fn() -> String) -> Result<Number> {
@@ -485,7 +504,9 @@ impl<'a> Reader<'a> {
         }
         let has_leading_zero = bytes.get(first) == Some(&b'0') && self.at > first + 1;
         if self.at == first || has_leading_zero {
-            return Err(self.not_json("expected a number as JSON writes it"));
+            self.at = start;
+            let problem = "a number has a digit after its sign, and begins with 0 only before a fraction";
+            return Err(self.not_json(problem));
         }
         let mut fraction_digits = 0;
         let has_fraction = bytes.get(self.at) == Some(&b'.');
@@ -533,21 +554,19 @@ impl<'a> Reader<'a> {
         if let Err(invalid) = self.skip() {
             return invalid;
         }
-        let came = match kind {
-            Kind::Null => "null",
-            Kind::Bool => "a boolean",
-            Kind::Number => "a number",
-            Kind::String => "a string",
-            Kind::Array => "an array",
-            Kind::Object => "an object",
-        };
-        let advice = if kind == Kind::Null { "; leave the field out when there is no value" } else { "" };
-        Invalid::new(Reason::WrongType, format!("is {came}, expected {expected}{advice}"))
+        let advice = if kind == Kind::Null { "; an optional field without a value is left out" } else { "" };
+        Invalid::new(Reason::WrongType, format!("is {}, expected {expected}{advice}", kind.as_str()))
     }
 
     #[cold]
     fn not_json(&self, problem: &str) -> Box<Invalid> {
-        Invalid::new(Reason::InvalidJson, format!("is not JSON at byte {}: {problem}", self.at))
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let found = match rest.chars().next() {
+            _ if !problem.starts_with("expected") => String::new(),
+            None => ", found the end".to_owned(),
+            Some(letter) => format!(", found {letter:?}"),
+        };
+        Invalid::new(Reason::InvalidJson, format!("is not JSON at byte {}: {problem}{found}", self.at))
     }
 }
 
@@ -619,12 +638,45 @@ fn plain_length(bytes: &[u8]) -> usize {
 /// It is none.
 pub fn parse_timestamp(text: &str) -> Result<Timestamp> {
     Timestamp::parse(text).ok_or_else(|| {
-        let problem = format!(
-            "expected an RFC 3339 date and time such as 2024-01-15T10:30:00.000Z, got a string of {} characters",
-            text.chars().count()
-        );
+        // What has only the characters of a date is shown; anything else may be personal.
+        let is_like_a_date = text.len() <= 40 && text.bytes().all(|byte| b"0123456789TZtz:.,+- ".contains(&byte));
+        let came = if is_like_a_date { format!("\"{text}\"") } else { a_string_of(text) };
+        let problem =
+            format!("is {came}, expected an RFC 3339 date and time with its zone such as 2024-01-15T10:30:00.000Z");
         Invalid::new(Reason::InvalidDate, problem)
     })
+}
+
+#[cold]
+fn not_an_object_id(text: &str) -> Box<Invalid> {
+    let other = text.chars().find(|digit| !digit.is_ascii_hexdigit()).filter(|_| text.chars().count() == 24);
+    let other = if other.is_some() { ", not all of them hexadecimal digits" } else { "" };
+    let problem = format!("is {}{other}, expected an ObjectId of 24 hexadecimal digits", a_string_of(text));
+    Invalid::new(Reason::InvalidObjectId, problem)
+}
+
+fn a_string_of(text: &str) -> String {
+    match text.chars().count() {
+        1 => "a string of 1 character".to_owned(),
+        count => format!("a string of {count} characters"),
+    }
+}
+
+/// What is wrong with the escapes of a string, quotation marks included, that serde_json does not read.
+#[cold]
+fn wrong_escape(quoted: &str) -> &'static str {
+    let mut rest = quoted;
+    while let Some((_, escape)) = rest.split_once('\\') {
+        if !escape.starts_with(['"', '\\', '/', 'b', 'f', 'n', 'r', 't', 'u']) {
+            return "a backslash before a character that needs none, expected one of \" \\ / b f n r t u after it";
+        }
+        rest = &escape[1..];
+        if escape.starts_with('u') && !rest.as_bytes().get(..4).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+        {
+            return "\\u without four hexadecimal digits";
+        }
+    }
+    "half of a surrogate pair, as when a text is cut within an emoji, expected both halves, such as \\ud83d\\ude00"
 }
 
 /// What hexadecimal digits mean, two for each byte.

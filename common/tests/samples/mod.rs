@@ -83,6 +83,12 @@ fn attribute(max: usize) -> impl Strategy<Value = Cow<'static, str>> {
     })
 }
 
+fn source() -> impl Strategy<Value = Cow<'static, str>> {
+    let short = "(/|urn:|https://|mailto:a@)?[a-z0-9/._~!$&'()*+,;=-]{1,20}(%[0-9A-F]{2})?([?#][a-z:@/?]{0,5})?"
+        .prop_map(String::from);
+    prop_oneof![8 => short, 1 => Just("x".repeat(MAX_SOURCE))].prop_map(Cow::Owned)
+}
+
 fn object_id() -> impl Strategy<Value = ObjectId> {
     any::<[u8; 12]>().prop_map(ObjectId::from_bytes)
 }
@@ -207,6 +213,6 @@ fn traceparent() -> impl Strategy<Value = Traceparent> {
 /// Any event that keeps all rules.
 pub fn event() -> impl Strategy<Value = Event<'static>> {
     let data = prop_oneof![2 => tool_usage(), 1 => activity(), 1 => health_check()];
-    let fields = (attribute(MAX_ID), attribute(MAX_SOURCE), timestamp(), option::of(traceparent()), data);
+    let fields = (attribute(MAX_ID), source(), timestamp(), option::of(traceparent()), data);
     fields.prop_map(|(id, source, time, traceparent, data)| Event { id, source, time, traceparent, data })
 }
