@@ -112,7 +112,9 @@ async fn lines_of_a_file_are_sent_as_they_are_and_bad_ones_are_named() {
     let (code, stderr) = world.run_fail("emit", &["file", file]).await;
     assert_eq!(code, 1);
     let mut said = stderr.lines();
-    assert_eq!(said.next(), Some("line 6: not_an_object: the value is JSON but not an object, expected an event"));
+    let array = "line 6: not_an_object: the value is an array, expected one event as a JSON object; send each event as a \
+                 message of its own";
+    assert_eq!(said.next(), Some(array));
     assert!(said.next().unwrap().starts_with("line 33: too_old: time: 19"), "{stderr}");
     assert!(said.next().unwrap().starts_with("line 54: invalid_json: the value is not JSON at byte 20"), "{stderr}");
     assert_eq!(said.next(), Some("error: 3 events were refused, as said above"));
@@ -134,6 +136,26 @@ async fn lines_of_a_file_are_sent_as_they_are_and_bad_ones_are_named() {
 
     let from_stdin = world.run_ok_with_input("emit", &["file", "-", "--json"], good.join("\n").as_bytes()).await;
     assert!(from_stdin.starts_with("{\"delivered\":60,\"refused\":0,\"failed\":0,"), "{from_stdin}");
+}
+
+#[tokio::test]
+async fn a_file_of_another_form_is_named_as_one_and_a_byte_order_mark_is_left_out() {
+    let world = World::new("emit-form").await;
+    let events = world.run_ok("emit", &["generate", "--events", "3", "--output", "-"]).await;
+    let parsed: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let file = world.directory().join("events.json");
+    for (form, what) in [
+        (serde_json::to_string_pretty(&parsed[0]).unwrap(), "a JSON object that goes on in the next lines"),
+        (serde_json::to_string_pretty(&parsed).unwrap(), "a JSON array"),
+    ] {
+        std::fs::write(&file, form).unwrap();
+        let (code, stderr) = world.run_fail("emit", &["file", file.to_str().unwrap()]).await;
+        assert_eq!((code, stderr.lines().count()), (1, 1), "{stderr}");
+        assert!(stderr.contains(&format!("line 1 begins {what}, expected one event a line")), "{stderr}");
+    }
+    std::fs::write(&file, format!("\u{feff}{}", events.replace('\n', "\r\n"))).unwrap();
+    world.run_ok("emit", &["file", file.to_str().unwrap()]).await;
+    assert_eq!(world.read_topic(&world.topic()).await.len(), 3);
 }
 
 #[tokio::test]
@@ -275,8 +297,8 @@ async fn an_author_learns_at_once_what_is_wrong() {
     let refused = emitter.emit(&event).unwrap_err().to_string();
     assert_eq!(
         refused,
-        "data.responseTime: is null, expected a number of milliseconds from 0 to 604800000; leave the field out when there \
-         is no value"
+        "data.responseTime: is null, expected a number of milliseconds from 0 to 604800000; an optional field without a \
+         value is left out"
     );
     let old = Event { time: Timestamp::parse("2020-01-15T10:30:00Z").unwrap(), ..page_view(2) };
     let refused = emitter.emit(&old).unwrap_err().to_string();

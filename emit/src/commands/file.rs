@@ -22,8 +22,8 @@ use crate::{Emitter, Refused};
 
 /// Send the events of a file, one structured CloudEvent a line
 ///
-/// Each line is sent as it is, byte for byte. A line that ingest would refuse is named with its number, field and reason and
-/// not sent; the others are.
+/// Each line is sent as it is, byte for byte, but for a byte order mark at the beginning of the file. A line that ingest would
+/// refuse is named with its number, field and reason and not sent; the others are.
 #[derive(Debug, Args)]
 pub struct Options {
     /// NDJSON; - is stdin
@@ -62,6 +62,11 @@ pub fn run(settings: &Settings, options: &Options, shutdown: &CancellationToken)
         number += 1;
         bar.inc(read as u64);
         let event = line.strip_suffix(b"\n").unwrap_or(&line);
+        // Programs on Windows begin a file with it; it is no part of the first event.
+        let event = event.strip_prefix(BYTE_ORDER_MARK).filter(|_| number == 1).unwrap_or(event);
+        if number == 1 && !options.send_invalid {
+            expect_one_event_a_line(&options.file, event)?;
+        }
         if event.trim_ascii().is_empty() {
             continue;
         }
@@ -79,6 +84,22 @@ pub fn run(settings: &Settings, options: &Options, shutdown: &CancellationToken)
     summary.print(options.json, false);
     summary.expect_complete()?;
     super::expect_not_stopped(shutdown)
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Of a file with an event on many lines each line would be refused, and none would say why.
+fn expect_one_event_a_line(path: &Path, first: &[u8]) -> anyhow::Result<()> {
+    let what = match first.trim_ascii() {
+        [b'{'] => "a JSON object that goes on in the next lines",
+        [b'[', ..] => "a JSON array",
+        _ => return Ok(()),
+    };
+    anyhow::bail!(
+        "{}: line 1 begins {what}, expected one event a line; nothing was sent. `jq -c .` writes an object on one line, \
+         `jq -c '.[]'` the elements of an array",
+        path.display()
+    )
 }
 
 /// The lines, and how many bytes they are where that is known.
