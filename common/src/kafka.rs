@@ -65,7 +65,8 @@ pub fn unreachable_brokers(settings: &Kafka, error: &KafkaError) -> anyhow::Erro
         Some((RDKafkaErrorCode::Authentication, reason)) => {
             (reason, "kafka.username, kafka.password and kafka.sasl_mechanism are those of a user on the brokers")
         }
-        Some((RDKafkaErrorCode::SSL, reason)) => (
+        // librdkafka gives the same failure one of two codes, as its thread happens to see it.
+        Some((code, reason)) if code == RDKafkaErrorCode::SSL || reason.contains("SSL routines") => (
             reason,
             "the brokers' certificate is valid and for this host name, and that kafka.ca_file is of the authority that signed it",
         ),
