@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # Two images: the programs, and MongoDB's exporter.
 
 # Rust's version is that of rust-toolchain.toml, and Debian's release the one that the tests run on.
