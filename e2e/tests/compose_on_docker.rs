@@ -29,7 +29,7 @@ impl Progress {
 }
 
 #[tokio::test]
-#[ignore = "needs root, Docker and a quarter of an hour: ./dev compose-check"]
+#[ignore = "needs root, Docker and half an hour: ./dev compose-check"]
 async fn the_file_as_it_is_counts_events_and_survives_faults() {
     let progress = Progress(Instant::now());
     progress.say("start an engine");
