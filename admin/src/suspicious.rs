@@ -25,7 +25,8 @@ const MOST_SIGN_INS: i64 = 100;
 /// Show accounts and addresses with bursts of failed logins
 ///
 /// An account (the user; the session where the user is not known) is listed with 10 failed logins or more, an address
-/// with 30, or with 10 different accounts that it failed at; the section security of the settings has these numbers.
+/// with 30, or with 10 different accounts that it failed at; the section security of the settings has these numbers. All
+/// addresses of one IPv6 network (/64) count as one address.
 /// Counted is everything since --since: the last ten minutes are what the metrics show, a longer time also finds who is
 /// slow. Below it are the sign-ins at these accounts and from these addresses in the same time: one that is not the owner's
 /// is an account that was broken into. Times are those of the events.
@@ -130,7 +131,7 @@ struct SignIn {
 #[derive(Deserialize)]
 struct Who {
     account: AccountId,
-    address: Option<String>,
+    host: Option<String>,
 }
 
 async fn sign_ins(
@@ -139,14 +140,15 @@ async fn sign_ins(
     found: &Suspicion,
 ) -> mongodb::error::Result<Vec<SignInLine>> {
     let users: Vec<_> = found.accounts.worst.iter().filter_map(|account| account.id.user_id).collect();
-    let addresses: Vec<_> = found.addresses.worst.iter().map(|address| address.address.as_str()).collect();
+    let networks: Vec<_> = found.addresses.worst.iter().map(|address| address.network.as_str()).collect();
     let signed_in = doc! {
         "action": Action::Login.as_str(),
         "timestamp": { "$gte": bson::DateTime::from_chrono(since) },
-        "$or": [{ "userId": { "$in": users } }, { "context.ipAddress": { "$in": addresses } }],
     };
+    let is_listed = doc! { "$or": [{ "userId": { "$in": users } }, { "network": { "$in": networks } }] };
+    let [set_host, set_network] = suspicious::host_stages();
     let sum = doc! {
-        "_id": { "account": suspicious::account_id(), "address": "$context.ipAddress" },
+        "_id": { "account": suspicious::account_id(), "host": "$host" },
         "count": { "$sum": 1_i64 },
         "first": { "$min": "$timestamp" },
         "last": { "$max": "$timestamp" },
@@ -154,6 +156,9 @@ async fn sign_ins(
     let latest_first = doc! { "last": -1, "_id": 1 };
     let pipeline = [
         doc! { "$match": signed_in },
+        set_host,
+        set_network,
+        doc! { "$match": is_listed },
         doc! { "$group": sum },
         doc! { "$sort": latest_first },
         doc! { "$limit": MOST_SIGN_INS },
@@ -188,14 +193,16 @@ impl From<suspicious::Account> for AccountLine {
 
 impl From<suspicious::Address> for AddressLine {
     fn from(found: suspicious::Address) -> Self {
-        let suspicious::Address { address, failures, accounts, first, last } = found;
+        let address = found.text();
+        let suspicious::Address { failures, accounts, first, last, .. } = found;
         Self { address, failures, accounts, first: first.to_chrono(), last: last.to_chrono() }
     }
 }
 
 impl From<SignIn> for SignInLine {
     fn from(found: SignIn) -> Self {
-        let SignIn { who: Who { account, address }, count, first, last } = found;
+        let SignIn { who: Who { account, host }, count, first, last } = found;
+        let address = host.map(|host| suspicious::host_text(&host, &host));
         Self { account: account.into(), address, count, first: first.to_chrono(), last: last.to_chrono() }
     }
 }

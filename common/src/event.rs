@@ -37,7 +37,7 @@ pub const MAX_SOURCE: usize = 1_024;
 pub const MAX_MESSAGE: usize = 4_096;
 /// Longest `userAgent`, `referrer` and `path`, in characters.
 pub const MAX_LINE: usize = 2_048;
-/// Longest `ipAddress`, `country`, `region`, `city`, `version` and feature, in characters.
+/// Longest `ipAddress` as it is sent, `country`, `region`, `city`, `version` and feature, in characters.
 pub const MAX_WORD: usize = 128;
 /// Most entries of `features`.
 pub const MAX_FEATURES: usize = 64;
@@ -123,7 +123,7 @@ pub struct Usage<'a> {
 pub struct Context<'a> {
     /// Up to [`MAX_LINE`] characters.
     pub user_agent: Option<Cow<'a, str>>,
-    /// Up to [`MAX_WORD`] characters.
+    /// An IP address in any spelling that [`crate::address::parse`] reads; decoded, in the one that is stored.
     pub ip_address: Option<Cow<'a, str>>,
     /// Up to [`MAX_LINE`] characters.
     pub referrer: Option<Cow<'a, str>>,

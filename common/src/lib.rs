@@ -3,9 +3,11 @@
 //! [`event`] is the wire form of the three events and how an event becomes a document; [`documents`] holds the typed
 //! document of each collection and [`schema`] their indexes and validators. [`settings`], [`program`], [`telemetry`],
 //! [`terminal`], [`metrics`] and [`shutdown`] are what a program needs to start, to print, to be watched and to end;
-//! [`kafka`] and [`mongo`] connect it. [`suspicious`] is what counts as an attack on logins.
+//! [`kafka`] and [`mongo`] connect it. [`address`] gives a host one spelling, and [`suspicious`] is what counts as an attack on
+//! logins.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod address;
 pub mod day;
 pub mod demo;
 pub mod documents;

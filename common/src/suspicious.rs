@@ -4,11 +4,13 @@
 //! last [`WINDOW`]. Suspicious is
 //! - an **account** with `security.account_failures` of them: somebody guesses its password. The account is the `userId`,
 //!   or without one (nobody has that name) the `sessionId`;
-//! - an **address** (`context.ipAddress`) with `security.address_failures` of them, whatever the accounts, or with
-//!   `security.address_accounts` different accounts: it tries one password on many accounts (password spraying), or a stolen
-//!   list of names and passwords (credential stuffing), and then each account fails only once or twice.
+//! - an **address** (`context.ipAddress`; of IPv6 the network of 64 bits) with `security.address_failures` of them, whatever the
+//!   accounts, or with `security.address_accounts` different accounts: it tries one password on many accounts (password
+//!   spraying), or a stolen list of names and passwords (credential stuffing), and then each account fails only once or twice.
 //!
 //! An attack spread over so many addresses that none of them stands out shows in the number of failed logins alone.
+
+mod host;
 
 use std::time::Duration;
 
@@ -64,7 +66,7 @@ pub struct Account {
     pub id: AccountId,
     /// How often.
     pub failures: i64,
-    /// From how many addresses.
+    /// From how many addresses; a network of IPv6 counts as one.
     pub addresses: i64,
     /// The first failure's `timestamp`.
     pub first: bson::DateTime,
@@ -82,13 +84,17 @@ pub struct AccountId {
     pub session_id: Option<ObjectId>,
 }
 
-/// An address with a burst of failed logins.
+/// An address, or network of IPv6, with a burst of failed logins.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Address {
-    /// As the tool that sent the events wrote it.
+    /// The `network` that [`host_stages`] gives to its documents.
     #[serde(rename = "_id")]
-    pub address: String,
+    pub network: String,
+    /// The first `host` in it.
+    low: String,
+    /// The last `host` in it.
+    high: String,
     /// How often.
     pub failures: i64,
     /// At how many accounts.
@@ -98,6 +104,15 @@ pub struct Address {
     /// The last failure's `timestamp`.
     pub last: bson::DateTime,
 }
+
+impl Address {
+    /// For people: the address, or `2001:db8:0:7::/64` where several addresses of that network failed.
+    pub fn text(&self) -> String {
+        host::shown(&self.low, &self.high)
+    }
+}
+
+pub use host::{shown as host_text, stages as host_stages};
 
 /// Looks through the failed logins since an instant; MongoDB gives up after `time_limit`.
 ///
@@ -115,14 +130,16 @@ pub async fn find(
     };
     // One document for each account and address first: what follows counts pairs, not events.
     let pair = doc! {
-        "_id": { "account": account_id(), "address": "$context.ipAddress" },
+        "_id": { "account": account_id(), "network": "$network" },
+        "low": { "$min": "$host" },
+        "high": { "$max": "$host" },
         "failures": { "$sum": 1_i64 },
         "first": { "$min": "$timestamp" },
         "last": { "$max": "$timestamp" },
     };
     let accounts = vec![
         doc! { "$match": { "_id.account": { "$ne": {} } } },
-        doc! { "$group": grouped("$_id.account", "addresses", "$_id.address") },
+        doc! { "$group": grouped("$_id.account", "addresses", "$_id.network") },
         doc! { "$match": { "failures": { "$gte": i64::from(thresholds.account_failures) } } },
         worst(),
     ];
@@ -131,14 +148,17 @@ pub async fn find(
         doc! { "accounts": { "$gte": i64::from(thresholds.address_accounts) } },
     ];
     let addresses = vec![
-        doc! { "$match": { "_id.address": { "$type": "string" } } },
-        doc! { "$group": grouped("$_id.address", "accounts", "$_id.account") },
+        doc! { "$match": { "_id.network": { "$type": "string" } } },
+        doc! { "$group": grouped("$_id.network", "accounts", "$_id.account") },
         doc! { "$match": { "$or": suspicious_address } },
         worst(),
     ];
     let failures = vec![doc! { "$group": { "_id": null, "count": { "$sum": "$failures" } } }];
+    let [set_host, set_network] = host_stages();
     let pipeline = [
         doc! { "$match": failed },
+        set_host,
+        set_network,
         doc! { "$group": pair },
         doc! { "$facet": { "failures": failures, "accounts": accounts, "addresses": addresses } },
     ];
@@ -165,6 +185,8 @@ fn grouped(id: &str, others: &str, other: &str) -> Document {
         "_id": id,
         "failures": { "$sum": "$failures" },
         others: { "$sum": { "$cond": [is_known, 1_i64, 0_i64] } },
+        "low": { "$min": "$low" },
+        "high": { "$max": "$high" },
         "first": { "$min": "$first" },
         "last": { "$max": "$last" },
     }

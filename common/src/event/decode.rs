@@ -18,6 +18,7 @@ use super::{
     MAX_SIZE_BYTES, MAX_SOURCE, MAX_WORD, Metadata, Performance, Reason, Timestamp, ToolUsage, Traceparent, Usage,
     traceparent,
 };
+use crate::address;
 
 type Result<T> = std::result::Result<T, Box<Invalid>>;
 
@@ -412,9 +413,20 @@ fn read_usage<'a>(reader: &mut Reader<'a>, usage: &mut Usage<'a>) -> Result<()> 
 fn read_context<'a>(reader: &mut Reader<'a>, context: &mut Context<'a>) -> Result<()> {
     fields!(reader {
         optional "userAgent" => context.user_agent = Some(reader.text(MAX_LINE)?),
-        optional "ipAddress" => context.ip_address = Some(reader.text(MAX_WORD)?),
+        optional "ipAddress" => context.ip_address = Some(read_address(reader)?),
         optional "referrer" => context.referrer = Some(reader.text(MAX_LINE)?),
         optional "location" => read_location(reader, context.location.get_or_insert_default())?,
+    })
+}
+
+fn read_address<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>> {
+    address::canonical(reader.text(MAX_WORD)?).map_err(|text| {
+        let length = text.chars().count();
+        let problem = format!(
+            "expected an IP address such as 192.0.2.1 or 2001:db8::1, got a string of {length} characters; leave the field \
+             out where the address is not known"
+        );
+        Invalid::new(Reason::InvalidAddress, problem)
     })
 }
 

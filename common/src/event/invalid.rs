@@ -35,6 +35,8 @@ pub enum Reason {
     InvalidObjectId,
     /// Not an RFC 3339 date and time.
     InvalidDate,
+    /// Not an IP address.
+    InvalidAddress,
     /// A word that is none of those allowed.
     UnknownValue,
     /// A number outside its range.
@@ -61,7 +63,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Tombstone,
         Self::EmptyValue,
         Self::InvalidUtf8,
@@ -76,6 +78,7 @@ impl Reason {
         Self::WrongType,
         Self::InvalidObjectId,
         Self::InvalidDate,
+        Self::InvalidAddress,
         Self::UnknownValue,
         Self::OutOfRange,
         Self::EndBeforeStart,
@@ -106,6 +109,7 @@ impl Reason {
             Self::WrongType => "wrong_type",
             Self::InvalidObjectId => "invalid_object_id",
             Self::InvalidDate => "invalid_date",
+            Self::InvalidAddress => "invalid_address",
             Self::UnknownValue => "unknown_value",
             Self::OutOfRange => "out_of_range",
             Self::EndBeforeStart => "end_before_start",

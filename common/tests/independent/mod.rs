@@ -2,6 +2,8 @@
 //! asked about events that were accepted.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+use std::net::{IpAddr, SocketAddr};
+
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document};
 use common::documents::activity_log::Action;
@@ -99,7 +101,7 @@ fn usage(usage: &Value) -> Usage {
 fn context(context: &Value) -> Context {
     Context {
         user_agent: text(&context["userAgent"]),
-        ip_address: text(&context["ipAddress"]),
+        ip_address: text(&context["ipAddress"]).map(address),
         referrer: text(&context["referrer"]),
         location: present(&context["location"]).map(|location| Location {
             country: text(&location["country"]),
@@ -107,6 +109,12 @@ fn context(context: &Value) -> Context {
             city: text(&location["city"]),
         }),
     }
+}
+
+/// Alone or with a port; a mapped one is an IPv4 address.
+fn address(text: String) -> String {
+    let address = text.parse().or_else(|_| text.parse().map(|with_port: SocketAddr| with_port.ip()));
+    address.map_or(text, |address: IpAddr| address.to_canonical().to_string())
 }
 
 fn metadata(metadata: &Value) -> Metadata {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use bson::oid::ObjectId;
 use common::event::{
@@ -120,8 +121,8 @@ fn custom_object(value: impl Strategy<Value = Value>) -> impl Strategy<Value = M
 fn context() -> impl Strategy<Value = Context<'static>> {
     let location = (option::of(text(MAX_WORD)), option::of(text(MAX_WORD)), option::of(text(MAX_WORD)))
         .prop_map(|(country, region, city)| Location { country, region, city });
-    let fields =
-        (option::of(text(MAX_LINE)), option::of(text(MAX_WORD)), option::of(text(MAX_LINE)), option::of(location));
+    let address = any::<IpAddr>().prop_map(|address| Cow::Owned(address.to_canonical().to_string()));
+    let fields = (option::of(text(MAX_LINE)), option::of(address), option::of(text(MAX_LINE)), option::of(location));
     fields.prop_map(|(user_agent, ip_address, referrer, location)| Context {
         user_agent,
         ip_address,
