@@ -9,18 +9,20 @@ use common::documents::activity_log::{self, Action};
 use common::mongo;
 use common::print_line;
 use common::settings::{Security, Settings};
-use common::suspicious::{self, AccountId, Suspicion};
+use common::suspicious::{self, AccountId, Reporter, Suspicion};
 use common::terminal::{self, printable};
 use futures::TryStreamExt;
 use mongodb::Database;
 use serde::{Deserialize, Serialize};
 
-use crate::text::instant_text;
+use crate::text::{instant_text, shortened};
 use crate::{report, since};
 
 /// A long period on a large collection may take this long; then MongoDB gives up.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 const MOST_SIGN_INS: i64 = 100;
+/// A source may be a kilobyte long.
+const MOST_CHARACTERS: usize = 60;
 
 /// Show accounts and addresses with bursts of failed logins
 ///
@@ -28,7 +30,9 @@ const MOST_SIGN_INS: i64 = 100;
 /// with 30, or with 10 different accounts that it failed at; the section security of the settings has these numbers. All
 /// addresses of one IPv6 network (/64) count as one address.
 /// Counted is everything since --since: the last ten minutes are what the metrics show, a longer time also finds who is
-/// slow. Below it are the sign-ins at these accounts and from these addresses in the same time: one that is not the owner's
+/// slow. Each line names the sources (the CloudEvents attribute) that reported it: it is what they say, and whoever may write to
+/// the topic may claim any source, account and address. With security.login_sources only these sources count. Below it are the
+/// sign-ins at these accounts and from these addresses in the same time: one that is not the owner's
 /// is an account that was broken into. Times are those of the events.
 #[derive(Args, Debug)]
 pub struct Options {
@@ -46,6 +50,8 @@ pub struct Options {
 struct Report {
     since: DateTime<Utc>,
     failed_logins: i64,
+    /// Those of sources that are not in `security.login_sources`.
+    not_counted: i64,
     suspicious_accounts: i64,
     suspicious_addresses: i64,
     /// At most a hundred, as the other lists.
@@ -65,20 +71,26 @@ struct Account {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct AccountLine {
     #[serde(flatten)]
     account: Account,
     failures: i64,
     addresses: i64,
+    sources: Vec<Reporter>,
+    source_count: i64,
     first: DateTime<Utc>,
     last: DateTime<Utc>,
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct AddressLine {
     address: String,
     failures: i64,
     accounts: i64,
+    sources: Vec<Reporter>,
+    source_count: i64,
     first: DateTime<Utc>,
     last: DateTime<Utc>,
 }
@@ -88,6 +100,7 @@ struct SignInLine {
     #[serde(flatten)]
     account: Account,
     address: Option<String>,
+    source: Option<String>,
     count: i64,
     first: DateTime<Utc>,
     last: DateTime<Utc>,
@@ -101,10 +114,11 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let database = mongo::connect(&settings.mongodb).await?;
     let since = options.since.unwrap_or_else(|| Utc::now() - suspicious::WINDOW);
     let found = suspicious::find(&database, since, &settings.security, TIME_LIMIT).await?;
-    let sign_ins = sign_ins(&database, since, &found).await?;
+    let sign_ins = sign_ins(&database, since, &settings.security, &found).await?;
     let report = Report {
         since,
         failed_logins: found.failed_logins,
+        not_counted: found.not_counted,
         suspicious_accounts: found.accounts.count,
         suspicious_addresses: found.addresses.count,
         accounts: found.accounts.worst.into_iter().map(AccountLine::from).collect(),
@@ -132,11 +146,13 @@ struct SignIn {
 struct Who {
     account: AccountId,
     host: Option<String>,
+    source: Option<String>,
 }
 
 async fn sign_ins(
     database: &Database,
     since: DateTime<Utc>,
+    settings: &Security,
     found: &Suspicion,
 ) -> mongodb::error::Result<Vec<SignInLine>> {
     let users: Vec<_> = found.accounts.worst.iter().filter_map(|account| account.id.user_id).collect();
@@ -145,10 +161,13 @@ async fn sign_ins(
         "action": Action::Login.as_str(),
         "timestamp": { "$gte": bson::DateTime::from_chrono(since) },
     };
-    let is_listed = doc! { "$or": [{ "userId": { "$in": users } }, { "network": { "$in": networks } }] };
+    let is_listed = doc! {
+        "$or": [{ "userId": { "$in": users } }, { "network": { "$in": networks } }],
+        "$expr": suspicious::counts(settings),
+    };
     let [set_host, set_network] = suspicious::host_stages();
     let sum = doc! {
-        "_id": { "account": suspicious::account_id(), "host": "$host" },
+        "_id": { "account": suspicious::account_id(), "host": "$host", "source": "$source" },
         "count": { "$sum": 1_i64 },
         "first": { "$min": "$timestamp" },
         "last": { "$max": "$timestamp" },
@@ -186,31 +205,60 @@ impl Account {
 
 impl From<suspicious::Account> for AccountLine {
     fn from(found: suspicious::Account) -> Self {
-        let suspicious::Account { id, failures, addresses, first, last } = found;
-        Self { account: id.into(), failures, addresses, first: first.to_chrono(), last: last.to_chrono() }
+        let suspicious::Account { id, failures, addresses, sources, source_count, first, last } = found;
+        let (account, first, last) = (id.into(), first.to_chrono(), last.to_chrono());
+        Self { account, failures, addresses, sources, source_count, first, last }
     }
 }
 
 impl From<suspicious::Address> for AddressLine {
     fn from(found: suspicious::Address) -> Self {
         let address = found.text();
-        let suspicious::Address { failures, accounts, first, last, .. } = found;
-        Self { address, failures, accounts, first: first.to_chrono(), last: last.to_chrono() }
+        let suspicious::Address { failures, accounts, sources, source_count, first, last, .. } = found;
+        let (first, last) = (first.to_chrono(), last.to_chrono());
+        Self { address, failures, accounts, sources, source_count, first, last }
     }
 }
 
 impl From<SignIn> for SignInLine {
     fn from(found: SignIn) -> Self {
-        let SignIn { who: Who { account, host }, count, first, last } = found;
+        let SignIn { who: Who { account, host, source }, count, first, last } = found;
         let address = host.map(|host| suspicious::host_text(&host, &host));
-        Self { account: account.into(), address, count, first: first.to_chrono(), last: last.to_chrono() }
+        let (account, first, last) = (account.into(), first.to_chrono(), last.to_chrono());
+        Self { account, address, source, count, first, last }
+    }
+}
+
+fn source_text(source: Option<&str>) -> String {
+    source.map_or_else(|| "(unknown)".to_owned(), |source| printable(&shortened(source, MOST_CHARACTERS)))
+}
+
+/// `/login`, or where there are several `/login: 12, /web: 3 and 2 more`.
+fn sources_text(sources: &[Reporter], count: i64) -> String {
+    if let ([only], 1) = (sources, count) {
+        return source_text(only.source.as_deref());
+    }
+    let named = sources.iter().map(|reporter| {
+        let source = source_text(reporter.source.as_deref());
+        format!("{source}: {}", reporter.failures)
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    match count - sources.len() as i64 {
+        ..=0 => named,
+        more => format!("{named} and {more} more"),
     }
 }
 
 fn print(report: &Report, thresholds: &Security) {
-    let Security { account_failures, address_failures, address_accounts } = thresholds;
+    let Security { account_failures, address_failures, address_accounts, .. } = thresholds;
     let Report { failed_logins, suspicious_accounts, suspicious_addresses, accounts, addresses, sign_ins, .. } = report;
     let since = instant_text(report.since);
+    if report.not_counted > 0 {
+        print_line!(
+            "not counted: {} failed logins of sources that security.login_sources does not name",
+            report.not_counted
+        );
+    }
     if accounts.is_empty() && addresses.is_empty() {
         print_line!(
             "failed logins since {since}: {failed_logins}; no account has {account_failures} or more, no address has \
@@ -221,28 +269,33 @@ fn print(report: &Report, thresholds: &Security) {
     if !accounts.is_empty() {
         let rows = accounts.iter().map(|line| {
             let [failures, addresses] = [line.failures, line.addresses].map(|count| count.to_string());
-            [line.account.text(), failures, addresses, instant_text(line.first), instant_text(line.last)]
+            let sources = sources_text(&line.sources, line.source_count);
+            [line.account.text(), failures, addresses, sources, instant_text(line.first), instant_text(line.last)]
         });
-        let mut table = report::table(["account", "failures", "addresses", "first", "last"], rows);
+        let header = ["account", "failures", "addresses", "reported by", "first", "last"];
+        let mut table = report::table(header, rows);
         report::align_right(&mut table, 1..=2);
         print_line!("{}\n", table.trim_fmt());
     }
     if !addresses.is_empty() {
         let rows = addresses.iter().map(|line| {
             let [failures, accounts] = [line.failures, line.accounts].map(|count| count.to_string());
-            [printable(&line.address), failures, accounts, instant_text(line.first), instant_text(line.last)]
+            let sources = sources_text(&line.sources, line.source_count);
+            [printable(&line.address), failures, accounts, sources, instant_text(line.first), instant_text(line.last)]
         });
-        let mut table = report::table(["address", "failures", "accounts tried", "first", "last"], rows);
+        let header = ["address", "failures", "accounts tried", "reported by", "first", "last"];
+        let mut table = report::table(header, rows);
         report::align_right(&mut table, 1..=2);
         print_line!("{}\n", table.trim_fmt());
     }
     if !sign_ins.is_empty() {
         let rows = sign_ins.iter().map(|line| {
             let address = line.address.as_deref().map(printable).unwrap_or_default();
-            [line.account.text(), address, line.count.to_string(), instant_text(line.first), instant_text(line.last)]
+            let (source, times) = (source_text(line.source.as_deref()), line.count.to_string());
+            [line.account.text(), address, source, times, instant_text(line.first), instant_text(line.last)]
         });
-        let mut table = report::table(["signed in", "address", "times", "first", "last"], rows);
-        report::align_right(&mut table, [2]);
+        let mut table = report::table(["signed in", "address", "reported by", "times", "first", "last"], rows);
+        report::align_right(&mut table, [3]);
         print_line!("{}\n", table.trim_fmt());
     }
     print_line!(
@@ -250,10 +303,12 @@ fn print(report: &Report, thresholds: &Security) {
          {suspicious_addresses}"
     );
     if *suspicious_accounts > accounts.len() as i64 || *suspicious_addresses > addresses.len() as i64 {
-        print_line!("only those with most failures are listed");
+        print_line!("only those with most failures of each source are listed");
     }
     print_line!(
-        "\nwhat to do: a sign-in above that is not the owner's means that the account was broken into: end its sessions \
+        "\nwhat to make sure of: accounts and addresses are what the sources say, and whoever may write to the topic may claim any \
+         source. Find the same failures in the log of the login itself, before you block or lock anybody; \
+         security.login_sources names the sources that count.\nwhat to do: a sign-in above that is not the owner's means that the account was broken into: end its sessions \
          and have its password changed.\nAn address that tries many accounts is best blocked in front of the application; \
          an account that is tried from many addresses, locked for a while.\nAn address that many users share (an office) \
          is no attack: raise security.address_failures and security.address_accounts."

@@ -96,15 +96,15 @@ declare_metrics! {
     );
     FAILED_LOGINS = gauge(
         "devtoolkit_failed_logins",
-        "Failed logins of the last ten minutes; as the next two NaN while they cannot be counted, but an attack's numbers stay",
+        "Failed logins of the last ten minutes, as `security.login_sources` report them; as the next two NaN while they cannot be counted, but an attack's numbers stay",
     );
     SUSPICIOUS_ACCOUNTS = gauge(
         "devtoolkit_suspicious_accounts",
-        "Accounts with a burst of failed logins in the last ten minutes; `admin suspicious` names them",
+        "Accounts with a burst of failed logins in the last ten minutes; `admin suspicious` names them, and who says so",
     );
     SUSPICIOUS_ADDRESSES = gauge(
         "devtoolkit_suspicious_addresses",
-        "Addresses with a burst of failed logins, or of accounts tried, in the last ten minutes; `admin suspicious` names them",
+        "Addresses with a burst of failed logins, or of accounts tried, in the last ten minutes; `admin suspicious` names them, and who says so",
     );
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use self::shown::Layers;
 use crate::documents::system_analytics::Engine;
+use crate::event::MAX_SOURCE;
 
 /// Where settings are read from when `--config` names no other file; it may be absent.
 pub const DEFAULT_FILE: &str = "config/analytics.toml";
@@ -33,7 +34,7 @@ pub struct Settings {
     pub ingest: Ingest,
     /// `[aggregator]`: how days are rolled up.
     pub aggregator: Aggregator,
-    /// `[security]`: which failed logins are suspicious.
+    /// `[security]`: which failed logins count, and which are suspicious.
     pub security: Security,
     /// `[telemetry]`: logs, metrics and health.
     pub telemetry: Telemetry,
@@ -226,7 +227,7 @@ impl Default for Aggregator {
     }
 }
 
-/// `[security]`: thresholds of [`crate::suspicious`], counted over ten minutes.
+/// `[security]`: what [`crate::suspicious`] counts, over ten minutes, and its thresholds.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Security {
@@ -236,11 +237,13 @@ pub struct Security {
     pub address_failures: u32,
     /// Different accounts with failed logins that make an address suspicious, at least 1.
     pub address_accounts: u32,
+    /// The `source`s whose logins and failed logins count; none listed counts those of every source.
+    pub login_sources: Vec<String>,
 }
 
 impl Default for Security {
     fn default() -> Self {
-        Self { account_failures: 10, address_failures: 30, address_accounts: 10 }
+        Self { account_failures: 10, address_failures: 30, address_accounts: 10, login_sources: Vec::new() }
     }
 }
 
@@ -371,6 +374,13 @@ impl Settings {
             ("security.address_accounts", self.security.address_accounts),
         ] {
             in_range(key, value as usize, 1, 1_000_000)?;
+        }
+        for source in &self.security.login_sources {
+            if source.is_empty() || source.chars().count() > MAX_SOURCE {
+                let value = format!("a list with a source of {} characters", source.chars().count());
+                let expected = format!("sources of 1 to {MAX_SOURCE} characters each, such as [\"/login\"]");
+                return Err(SettingsError::unusable("security.login_sources", value, expected));
+            }
         }
         for (key, value) in [
             ("kafka.topic", &self.kafka.topic),

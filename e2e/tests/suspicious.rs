@@ -17,6 +17,8 @@ struct Who<'a> {
     user: Option<u32>,
     session: Option<u32>,
     address: Option<&'a str>,
+    /// Who says so; `/login` where nothing else is said.
+    source: Option<&'a str>,
 }
 
 fn hex(number: u32) -> String {
@@ -39,7 +41,7 @@ fn activities(action: &str, count: usize, ago: TimeDelta, who: Who<'_>) -> Vec<M
         }
         let time = (last - TimeDelta::seconds(number as i64)).to_rfc3339_opts(SecondsFormat::Millis, true);
         let event = json!({
-            "specversion": "1.0", "id": format!("{:016x}", rand::random::<u64>()), "source": "/login",
+            "specversion": "1.0", "id": format!("{:016x}", rand::random::<u64>()), "source": who.source.unwrap_or("/login"),
             "type": "com.devtoolkit.activity.v1", "time": time, "data": data,
         });
         Message::new("key", event.to_string())
@@ -123,7 +125,7 @@ async fn bursts_count_from_the_threshold_on() {
 
 #[tokio::test]
 async fn who_signed_in_meanwhile_is_named_and_older_failures_are_counted_on_demand() {
-    let victim = Who { user: Some(1), session: Some(1), address: Some("192.0.2.1") };
+    let victim = Who { user: Some(1), session: Some(1), address: Some("192.0.2.1"), source: None };
     let owner = Who { address: Some("198.51.100.1"), ..victim };
     let minutes = TimeDelta::minutes;
     let events = [
@@ -132,7 +134,12 @@ async fn who_signed_in_meanwhile_is_named_and_older_failures_are_counted_on_dema
         activities("login_failed", 20, minutes(11), victim),
         activities("login", 2, minutes(3), owner),
         activities("login", 1, minutes(2), Who { user: Some(2), ..victim }),
-        activities("login", 1, minutes(2), Who { user: Some(3), address: Some("198.51.100.3"), session: None }),
+        activities(
+            "login",
+            1,
+            minutes(2),
+            Who { user: Some(3), session: None, address: Some("198.51.100.3"), source: None },
+        ),
         activities("logout", 1, minutes(2), victim),
     ];
     let world = world("suspicious-since", &events).await;
@@ -235,8 +242,85 @@ async fn one_host_counts_once_however_its_address_is_spelt() {
 }
 
 #[tokio::test]
+async fn a_framed_address_is_listed_with_who_framed_it_and_counts_only_if_that_source_may_report() {
+    let innocent = Who { address: Some("203.0.113.5"), source: Some("/evil"), ..Who::default() };
+    let mixed = Who { user: Some(7), ..Who::default() };
+    let by_another = Who { source: Some("/web"), ..mixed };
+    let signed_in = Who { source: Some("/evil"), ..mixed };
+    let events = [
+        failed(30, innocent),
+        failed(8, mixed),
+        failed(2, by_another),
+        activities("login", 1, TimeDelta::seconds(5), signed_in),
+    ];
+    let world = world("suspicious-framed", &events).await;
+    let report = suspicious(&world, &[]).await;
+    assert_eq!(column(&report, "addresses", "sources"), [json!([{ "source": "/evil", "failures": 30 }])]);
+    let both = json!([{ "source": "/login", "failures": 8 }, { "source": "/web", "failures": 2 }]);
+    assert_eq!((column(&report, "accounts", "sources"), &report["notCounted"]), (vec![both], &json!(0)));
+    assert_eq!(column(&report, "signIns", "source"), ["/evil"]);
+    let printed = world.run_ok("admin", &["suspicious"]).await;
+    for expected in ["/evil", "/login: 8, /web: 2", "before you block"] {
+        assert!(printed.contains(expected), "{expected} is not in:\n{printed}");
+    }
+
+    // Documents from before the source was stored are nobody's word.
+    store_as_spelt(&world, 7, &["192.0.2.1"]).await;
+    let world = world.with_env("SECURITY__LOGIN_SOURCES", r#"["/login", "/web"]"#);
+    let report = suspicious(&world, &[]).await;
+    assert_eq!((column(&report, "addresses", "address"), &report["failedLogins"]), (vec![], &json!(10)));
+    assert_eq!((column(&report, "accounts", "failures"), &report["notCounted"]), (vec![json!(10)], &json!(31)));
+    assert_eq!(column(&report, "signIns", "source"), Vec::<Value>::new());
+    let printed = world.run_ok("admin", &["suspicious"]).await;
+    assert!(printed.contains("not counted: 31 failed logins"), "{printed}");
+
+    let mut serving = world.spawn("aggregator", &["serve"]);
+    eventually(PATIENCE, "numbers of the sources that count", async || {
+        let failed = serving.metric("devtoolkit_failed_logins").await?;
+        (failed == 10.0 && serving.metric("devtoolkit_suspicious_addresses").await? == 0.0).then_some(())
+    })
+    .await;
+    serving.stop(Duration::from_secs(10)).await;
+
+    let world = world.with_env("SECURITY__LOGIN_SOURCES", r#"["/login", ""]"#);
+    let (code, stderr) = world.run_fail("admin", &["suspicious"]).await;
+    assert!(code == 2 && stderr.contains("security.login_sources"), "{code}: {stderr}");
+}
+
+#[tokio::test]
+async fn forged_attackers_push_no_real_one_off_the_list() {
+    let forged: Vec<String> = (0..110).map(|number| format!("198.18.0.{number}")).collect();
+    let forge = |(address, user): (&String, u32)| {
+        failed(8, Who { user: Some(user), address: Some(address), source: Some("/evil"), ..Who::default() })
+    };
+    let events = [
+        forged.iter().zip(1_000..).flat_map(forge).collect(),
+        failed(6, Who { user: Some(1), address: Some("192.0.2.1"), ..Who::default() }),
+        failed(5, Who { user: Some(2), address: Some("192.0.2.2"), ..Who::default() }),
+        // A forged event at the real address does not change where that address stands.
+        failed(1, Who { user: Some(2), address: Some("192.0.2.2"), source: Some("/evil"), ..Who::default() }),
+    ];
+    let world = world("suspicious-forged", &events)
+        .await
+        .with_env("SECURITY__ACCOUNT_FAILURES", "5")
+        .with_env("SECURITY__ADDRESS_FAILURES", "5");
+    let report = suspicious(&world, &[]).await;
+    assert_eq!((&report["suspiciousAddresses"], &report["suspiciousAccounts"]), (&json!(112), &json!(112)));
+    for (list, field, real) in [
+        ("addresses", "address", [json!("192.0.2.1"), json!("192.0.2.2")]),
+        ("accounts", "userId", [json!(hex(1)), json!(hex(2))]),
+    ] {
+        let listed = column(&report, list, field);
+        assert_eq!(listed.len(), 100);
+        assert!(real.iter().all(|real| listed.contains(real)), "{list}: {listed:?}");
+        assert_eq!(report[list][0]["failures"], 8, "most failures first");
+    }
+}
+
+#[tokio::test]
 async fn the_metrics_count_and_name_nobody() {
-    let attacker = Who { user: Some(0xdead), session: Some(0xbeef), address: Some("203.0.113.77") };
+    let attacker =
+        Who { user: Some(0xdead), session: Some(0xbeef), address: Some("203.0.113.77"), source: Some("/secret-page") };
     let world = world("suspicious-metrics", &[]).await;
     let mut serving = world.spawn("aggregator", &["serve"]);
     // A second one waits for the lease, and counts nevertheless.
@@ -256,7 +340,7 @@ async fn the_metrics_count_and_name_nobody() {
         })
         .await;
         let exposed = running.get("/metrics").await;
-        for personal in [hex(0xdead), hex(0xbeef), "203.0.113.77".to_owned()] {
+        for personal in [hex(0xdead), hex(0xbeef), "203.0.113.77".to_owned(), "/secret-page".to_owned()] {
             assert!(!exposed.contains(&personal) && !running.stderr().contains(&personal), "{personal}");
         }
     }

@@ -40,6 +40,10 @@ pub struct ActivityLog {
     /// From where.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<Context>,
+    /// The event's `source`, which claims that somebody signed in or failed to: of a login or a failed one. Absent for other
+    /// actions, and in documents from before it was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The event's `time`: decides about the day.
     pub timestamp: DateTime,
 }

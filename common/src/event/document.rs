@@ -2,7 +2,7 @@
 //! would copy every level once, which cost twice the time.
 
 use super::reader::{Kind, Number, Reader};
-use super::{Activity, Context, Data, Event, HealthCheck, Metadata, Performance, Timestamp, ToolUsage, Usage};
+use super::{Action, Activity, Context, Data, Event, HealthCheck, Metadata, Performance, Timestamp, ToolUsage, Usage};
 
 /// The element types of BSON that are written here (bsonspec.org, version 1.1).
 mod element {
@@ -27,7 +27,7 @@ impl Event<'_> {
         out.object_id("_id", self.document_id());
         match &self.data {
             Data::ToolUsage(usage) => out.tool_usage(usage),
-            Data::Activity(activity) => out.activity(activity),
+            Data::Activity(activity) => out.activity(activity, &self.source),
             Data::HealthCheck(check) => out.health_check(check),
         }
         out.timestamp("timestamp", self.time);
@@ -109,7 +109,7 @@ impl Writer<'_> {
         self.close(start);
     }
 
-    fn activity(&mut self, event: &Activity<'_>) {
+    fn activity(&mut self, event: &Activity<'_>, source: &str) {
         if let Some(user_id) = event.user_id {
             self.object_id("userId", user_id);
         }
@@ -120,6 +120,10 @@ impl Writer<'_> {
         self.optional_text("path", event.path.as_deref());
         if let Some(context) = &event.context {
             self.context(context);
+        }
+        // Who fails to log in is what the source says, and its word may be doubted.
+        if matches!(event.action, Action::Login | Action::LoginFailed) {
+            self.text("source", source);
         }
     }
 

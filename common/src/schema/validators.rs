@@ -214,7 +214,13 @@ pub(super) fn usage_analytics() -> Document {
 pub(super) fn activity_logs() -> Document {
     object(
         [("_id", object_id()), ("action", one_of(activity_log::Action::NAMES)), ("timestamp", date())],
-        [("userId", object_id()), ("sessionId", object_id()), ("path", string()), ("context", event_context())],
+        [
+            ("userId", object_id()),
+            ("sessionId", object_id()),
+            ("path", string()),
+            ("context", event_context()),
+            ("source", string()),
+        ],
     )
 }
 

@@ -71,6 +71,7 @@ pub fn read(value: &[u8], headers: &[(&'static str, Vec<u8>)]) -> Stored {
             },
             path: text(&data["path"]),
             context: present(&data["context"]).map(context),
+            source: ["login", "login_failed"].contains(&data["action"].as_str().unwrap()).then(|| attribute("source")),
             timestamp,
         })),
         "com.devtoolkit.health-check.v1" => Stored::Check(HealthCheck {
