@@ -7,7 +7,7 @@ use bson::{Document, doc};
 use e2e::eventually::{PATIENCE, eventually};
 use e2e::load::{stored, tool_uses, tool_uses_at, until_committed, until_stored};
 use e2e::topic::Message;
-use e2e::world::World;
+use e2e::world::{Finished, World};
 
 async fn assert_all_committed(world: &World) {
     until_committed(world).await;
@@ -85,6 +85,23 @@ async fn limits_of_system_configuration_hold_without_a_restart() {
         assert!(metrics.lines().any(|line| line == shown), "no {shown} in {metrics}");
     }
     assert!(metrics.contains(&tool_limit("limit_since_timestamp_seconds")), "{metrics}");
+    // Whoever has only the command line sees the same.
+    let printed = world.run_ok("ingest", &["check-config"]).await;
+    let since = now.try_to_rfc3339_string().unwrap();
+    for shown in [
+        format!("# ingest_tool_events_per_minute: 100, from system_configuration (environment all), since {since}; not ingest.tool_events_per_minute"),
+        "# ingest_user_events_per_minute: no limit, from ingest.user_events_per_minute".to_owned(),
+        "tool_events_per_minute = 0  # default".to_owned(),
+    ] {
+        assert!(printed.lines().any(|line| line == shown), "no {shown} in {printed}");
+    }
+    let mut without_mongodb = world.command("ingest");
+    without_mongodb.arg("check-config").env("DEVTOOLKIT__MONGODB__URI", "mongodb://127.0.0.1:9/?replicaSet=rs0");
+    let Finished { code, stdout, .. } = world.finish("ingest", without_mongodb).await;
+    assert!(code == Some(0) && stdout.contains("MongoDB was not read"), "{code:?}: {stdout}");
+    let of_the_settings = "# ingest_tool_events_per_minute: no limit, from ingest.tool_events_per_minute";
+    assert!(stdout.contains("[kafka]") && stdout.lines().any(|line| line == of_the_settings), "{stdout}");
+
     // The consumer takes the new rates over when it next tidies up; until then more is let through.
     let mut sent = 1_000;
     let refused = eventually(PATIENCE, "refused events", async || {

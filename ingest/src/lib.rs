@@ -7,11 +7,12 @@
 //! Beside the path, `kept` says what a dead letter keeps of its message, `flow` says when reading pauses, `positions` notices
 //! offsets that were left out, and [`lag`] says how many messages wait; [`late`] marks the days of late events dirty before
 //! their offsets are committed, and `commits` hears of commits that fail; [`conflicts`] looks whether
-//! what was absorbed is what was stored; [`throttle`] bounds rates ([`live_settings`] changes them while the worker runs), and [`presence`] and
+//! what was absorbed is what was stored; [`throttle`] bounds rates ([`live_settings`] changes them while the worker runs, [`check_config`] shows them), and [`presence`] and
 //! [`tools`] count what the live dashboards show.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod batch;
+pub mod check_config;
 mod commits;
 pub mod conflicts;
 pub mod consumer;

@@ -84,7 +84,7 @@ pub async fn follow(database: Database, settings: settings::Ingest, rates: watch
         for (limit, configured) in shown.iter_mut().zip(configured) {
             match find(&documents, limit.key) {
                 Ok(found) => {
-                    let now = found.map_or(configured, |most| Limit { most, is_live: true, ..configured });
+                    let now = found.map_or(configured, |(_, most)| Limit { most, is_live: true, ..configured });
                     if std::mem::replace(limit, now) != now {
                         now.show();
                     }
@@ -100,16 +100,26 @@ pub async fn follow(database: Database, settings: settings::Ingest, rates: watch
     }
 }
 
-async fn read(database: &Database, environment: &str) -> Result<Vec<Document>, mongodb::error::Error> {
+/// The active documents of the limits for `environment`.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn read(database: &Database, environment: &str) -> Result<Vec<Document>, mongodb::error::Error> {
     let filter =
         doc! { "key": { "$in": INGEST_LIMITS }, "isActive": true, "environment": { "$in": [environment, "all"] } };
     database.collection(system_configuration::COLLECTION).find(filter).await?.try_collect().await
 }
 
+/// A document, and the limit that it says.
+type Found<'a> = (&'a Document, Option<NonZeroU32>);
+
 /// The limit of a key; `None` when there is no document of it.
-fn find(documents: &[Document], key: &str) -> Result<Option<Option<NonZeroU32>>, String> {
+///
+/// # Errors
+/// Why the document cannot be used.
+pub fn find<'a>(documents: &'a [Document], key: &str) -> Result<Option<Found<'a>>, String> {
     let document = documents.iter().find(|document| document.get_str("key").is_ok_and(|found| found == key));
-    document.map(limit).transpose()
+    document.map(|document| Ok((document, limit(document)?))).transpose()
 }
 
 /// The limit in a configuration document; 0 is none.

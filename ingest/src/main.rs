@@ -8,7 +8,7 @@ use common::print_line;
 use common::program::{self, Common};
 use common::telemetry;
 use ingest::consumer::Until;
-use ingest::run;
+use ingest::{check_config, run};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,7 +34,8 @@ enum Command {
         #[arg(long)]
         until_caught_up: bool,
     },
-    /// Read and check the settings, print them as TOML with where each comes from and without secrets, and end
+    /// Read and check the settings, print them as TOML with where each comes from and without secrets, and the limits in force,
+    /// and end
     CheckConfig,
     /// Ask the worker that runs with the same settings whether it is ready; exit code 0 if so, else 1 and the reason
     CheckReady,
@@ -50,7 +51,8 @@ fn main() -> ExitCode {
                 run::run(settings, if until_caught_up { Until::CaughtUp } else { Until::Shutdown }).await
             }
             Command::CheckConfig => {
-                print_line!("{}", cli.common.shown_settings()?.trim_end());
+                print_line!("{}", cli.common.shown_settings()?);
+                print_line!("{}", check_config::limits(&settings).await?.trim_end());
                 Ok(())
             }
             Command::CheckReady => telemetry::check_ready(&settings.telemetry, run::DEFAULT_PORT).await,
