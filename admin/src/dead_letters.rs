@@ -1,7 +1,7 @@
 //! `admin dead-letters`: what ingest refused, and a way back for it.
 //!
-//! [`topic`] reads the dead-letter topic, [`letter`] takes a message of it apart, [`mark`] is how a letter that was
-//! replayed is known, [`forecast`] says what ingest would do with one. [`list`], [`show`] and [`replay`] are the subcommands, [`filter`] the options they share; [`text`]
+//! [`topic`] reads the dead-letter topic, [`letter`] takes a message of it apart, [`replayed`] knows the letters that were
+//! replayed, [`forecast`] says what ingest would do with one. [`list`], [`show`] and [`replay`] are the subcommands, [`filter`] the options they share; [`text`]
 //! and [`indent`] are how they print messages byte for byte.
 
 mod filter;
@@ -9,8 +9,8 @@ mod forecast;
 mod indent;
 mod letter;
 mod list;
-mod mark;
 mod replay;
+mod replayed;
 mod show;
 mod text;
 mod topic;
@@ -39,11 +39,11 @@ enum Command {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// Kafka cannot be reached, a topic is missing, or a letter is not there or not taken.
+/// Kafka cannot be reached, for a replay MongoDB cannot be reached, a topic is missing, or a letter is not there or not taken.
 pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     match &options.command {
-        Command::List(options) => list::run(&settings.kafka, options),
-        Command::Show(options) => show::run(&settings.kafka, options),
+        Command::List(options) => list::run(settings, options).await,
+        Command::Show(options) => show::run(settings, options).await,
         Command::Replay(options) => replay::run(settings, options).await,
     }
 }

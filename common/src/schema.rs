@@ -13,8 +13,8 @@ use std::time::Duration;
 use bson::{Bson, Document};
 
 use crate::documents::{
-    activity_log, erasure, health_check, lease, migration, rollup_day, session, suggestion, system_analytics,
-    system_configuration, tool, tool_category, tool_day, usage_analytics, user, user_day,
+    activity_log, dead_letter_replay, erasure, health_check, lease, migration, rollup_day, session, suggestion,
+    system_analytics, system_configuration, tool, tool_category, tool_day, usage_analytics, user, user_day,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -25,6 +25,8 @@ pub const USAGE_ANALYTICS_TTL: Duration = Duration::from_secs(365 * DAY.as_secs(
 pub const ACTIVITY_LOGS_TTL: Duration = Duration::from_secs(90 * DAY.as_secs());
 /// How long after its `timestamp` a document of `health_checks` is removed.
 pub const HEALTH_CHECKS_TTL: Duration = Duration::from_secs(90 * DAY.as_secs());
+/// How long after its `replayedAt` a document of `dead_letter_replays` is removed: longer than any event is accepted.
+pub const DEAD_LETTER_REPLAYS_TTL: Duration = Duration::from_secs(400 * DAY.as_secs());
 /// How long after its `expiresAt` a document of `sessions` is removed.
 pub const SESSIONS_TTL: Duration = Duration::ZERO;
 
@@ -217,6 +219,11 @@ pub fn wanted(validator_on_event_collections: bool) -> Vec<Collection> {
         always(lease::COLLECTION, validators::leases(), vec![]),
         always(migration::COLLECTION, validators::migrations(), vec![]),
         always(erasure::COLLECTION, validators::erasures(), vec![]),
+        always(
+            dead_letter_replay::COLLECTION,
+            validators::dead_letter_replays(),
+            vec![Index::on(["topic", "lastArrived"]), Index::on(["replayedAt"]).expiring(DEAD_LETTER_REPLAYS_TTL)],
+        ),
     ]
 }
 
@@ -230,7 +237,7 @@ mod tests {
         let mut names: Vec<_> = collections.iter().map(|collection| &collection.name).collect();
         names.sort();
         names.dedup();
-        assert_eq!(names.len(), 16);
+        assert_eq!(names.len(), 17);
         for collection in &collections {
             let mut names: Vec<_> = collection.indexes.iter().map(|index| &index.name).collect();
             names.sort();
@@ -242,6 +249,6 @@ mod tests {
     #[test]
     fn event_collections_have_validators_only_on_demand() {
         let with_validator = |on| wanted(on).into_iter().filter(|collection| collection.validator.is_some()).count();
-        assert_eq!((with_validator(false), with_validator(true)), (13, 16));
+        assert_eq!((with_validator(false), with_validator(true)), (14, 17));
     }
 }

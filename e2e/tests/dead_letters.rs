@@ -382,15 +382,53 @@ async fn the_letter_of_an_old_message_outlives_the_topics_retention() {
 #[tokio::test]
 async fn a_forged_mark_does_not_hide_letters() {
     let world = World::new("dlq-forged").await;
-    let all: Vec<_> = (0..20).map(|number| letter(number.to_string(), "x")).collect();
+    world.run_ok("admin", &["migrate"]).await;
+    let all: Vec<_> = (0..40).map(|number| letter(number.to_string(), "x")).collect();
     topic::produce(world.brokers(), &world.dead_letter_topic(), &all).await.unwrap();
-    let forged = |partition| {
+    let forged = |text: &str, partition| {
         let mark = Message { partition: Some(partition), ..Message::default() };
-        mark.header("devtoolkit.replayed", "0-9223372036854775806")
+        mark.header("devtoolkit.replayed", text)
     };
-    topic::produce(world.brokers(), &world.dead_letter_topic(), &[0, 1, 2, 3].map(forged)).await.unwrap();
+    // The second is as an earlier version wrote marks: it names letters that stand before it.
+    let marks = ["0-9223372036854775806", "0", "0-2"].map(|text| [0, 1, 2, 3].map(|partition| forged(text, partition)));
+    topic::produce(world.brokers(), &world.dead_letter_topic(), marks.as_flattened()).await.unwrap();
     topic::produce(world.brokers(), &world.dead_letter_topic(), &all).await.unwrap();
-    assert_eq!(counts(&world, &[]).await, (reasons([("too_old", 40)]), 0));
-    assert_eq!(json(&world, &["replay"]).await["replayed"], 40);
-    assert_eq!(counts(&world, &[]).await, (reasons([]), 40), "the replay's own marks are believed");
+    assert_eq!(counts(&world, &[]).await, (reasons([("too_old", 80)]), 0));
+    let printed = world.run_ok("admin", &["dead-letters", "list"]).await;
+    assert!(printed.contains("12 marks of replays by an earlier version"), "{printed}");
+    assert_eq!(json(&world, &["replay"]).await["replayed"], 80);
+    assert_eq!(counts(&world, &[]).await, (reasons([]), 80), "what MongoDB says is believed");
+    assert_eq!(json(&world, &["replay"]).await["replayed"], 0);
+
+    let without_mongodb = |arguments: &[&str]| {
+        let mut command = world.command("admin");
+        command.args(["dead-letters"]).args(arguments);
+        command.env("DEVTOOLKIT__MONGODB__URI", "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=500");
+        command.env("DEVTOOLKIT__MONGODB__SERVER_SELECTION_TIMEOUT", "500ms");
+        world.finish("admin", command)
+    };
+    let Finished { code, stdout, stderr } = without_mongodb(&["list", "--json"]).await;
+    let listed: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &listed["replayed"]), (Some(0), &Value::Null), "{stderr}");
+    assert!(stderr.contains("which letters were replayed is not known"), "{stderr}");
+    let Finished { code, stderr, .. } = without_mongodb(&["replay"]).await;
+    assert!(code == Some(1) && stderr.contains("MongoDB at"), "{code:?}: {stderr}");
+}
+
+#[tokio::test]
+async fn a_replay_sends_no_more_headers_than_an_event_needs() {
+    let world = World::new("dlq-headers").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let with = |key: &str, count: usize, bytes: usize| {
+        let value = "x".repeat(bytes);
+        (0..count)
+            .fold(letter(key.to_owned(), "x"), |letter, number| letter.header(&format!("h{number}"), value.as_str()))
+    };
+    let letters = [with("few", 64, 10), with("many", 65, 10), with("large", 2, 40_000)];
+    topic::produce(world.brokers(), &world.dead_letter_topic(), &letters).await.unwrap();
+    let replayed = json(&world, &["replay"]).await;
+    assert_eq!((&replayed["replayed"], &replayed["tooManyHeaders"]), (&1.into(), &2.into()));
+    let sent = world.read_topic(&world.topic()).await;
+    assert_eq!((sent.len(), sent[0].key.as_deref(), sent[0].headers.len()), (1, Some(&b"few"[..]), 64));
+    assert_eq!(counts(&world, &[]).await, (reasons([("too_old", 2)]), 1), "what was not sent is not marked");
 }

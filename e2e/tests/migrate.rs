@@ -29,7 +29,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 const NOTHING_TO_CHANGE: &str =
-    "nothing to change: 16 collections, 41 indexes, 13 validators, 2 topics are as they should be\n";
+    "nothing to change: 17 collections, 43 indexes, 14 validators, 2 topics are as they should be\n";
 
 /// Every index but the one on `_id`, as schema-reference.md and the design write it.
 const INDEXES: &[(&str, &[&str])] = &[
@@ -73,13 +73,14 @@ const INDEXES: &[(&str, &[&str])] = &[
     ("leases", &[]),
     ("migrations", &[]),
     ("erasures", &[]),
+    ("dead_letter_replays", &["topic:1,lastArrived:1", "replayedAt:1 ttl=34560000"]),
 ];
 
 #[tokio::test]
 async fn every_collection_and_index_exists_with_its_options() {
     let world = World::new("migrate-all").await;
     let printed = world.run_ok("admin", &["migrate"]).await;
-    assert!(printed.contains("59 changes made"), "{printed}");
+    assert!(printed.contains("62 changes made"), "{printed}");
 
     let collections: BTreeSet<String> = own_collections(world.db()).await.into_iter().collect();
     assert_eq!(collections, INDEXES.iter().map(|(name, _)| (*name).to_owned()).collect());
@@ -98,14 +99,14 @@ async fn a_second_run_changes_nothing_and_says_so() {
     world.run_ok("admin", &["migrate"]).await;
     let recorded: Vec<Migration> = all(world.db(), migration::COLLECTION).await;
     assert_eq!(recorded.len(), 1);
-    assert_eq!((recorded[0].changes.len(), &recorded[0].error), (59, &None));
+    assert_eq!((recorded[0].changes.len(), &recorded[0].error), (62, &None));
 
     assert_eq!(world.run_ok("admin", &["migrate"]).await, NOTHING_TO_CHANGE);
     assert_eq!(world.run_ok("admin", &["migrate", "--dry-run"]).await, NOTHING_TO_CHANGE);
     let json: Value = serde_json::from_str(&world.run_ok("admin", &["migrate", "--json"]).await).unwrap();
     assert_eq!(
         (&json["changes"], &json["notes"], &json["indexes"]),
-        (&Value::Array(vec![]), &Value::Array(vec![]), &41.into())
+        (&Value::Array(vec![]), &Value::Array(vec![]), &43.into())
     );
     assert_eq!(all::<Migration>(world.db(), migration::COLLECTION).await, recorded);
 }
@@ -357,7 +358,7 @@ async fn failures_are_clear_and_leave_things_as_they_were() {
     let (code, stderr) = world.run_fail("admin", &["migrate"]).await;
     assert!(code == 1 && stderr.contains(&refused), "{code} {stderr}");
     let recorded: Vec<Migration> = all(world.db(), migration::COLLECTION).await;
-    assert!(recorded[0].changes.len() == 59 && recorded[0].error.is_some(), "what was done is recorded: {recorded:?}");
+    assert!(recorded[0].changes.len() == 62 && recorded[0].error.is_some(), "what was done is recorded: {recorded:?}");
 
     let topic = world.db().name().to_owned();
     let world = world.with_env("KAFKA__TOPIC", &topic);

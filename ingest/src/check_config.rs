@@ -71,7 +71,10 @@ fn line(documents: &[Document], key: &str, setting: &str, configured: Option<Non
             let since = document.get_datetime("updatedAt").ok().and_then(|date| date.try_to_rfc3339_string().ok());
             let since = since.unwrap_or_else(|| "a time that the document does not say".to_owned());
             let environment = text("environment");
-            format!("{}, from {COLLECTION} (environment {environment}), since {since}; not ingest.{setting}", value(most))
+            format!(
+                "{}, from {COLLECTION} (environment {environment}), since {since}; not ingest.{setting}",
+                value(most)
+            )
         }
         Err(problem) => format!(
             "the document of {COLLECTION} cannot be used: {}; a worker keeps its last good value, and one that starts \
@@ -108,6 +111,9 @@ mod tests {
         assert_eq!(shown(USER_EVENTS_PER_MINUTE, 7), from_settings);
         let bad = [doc! { "key": EVENTS_PER_SECOND, "dataType": "string", "value": "35\u{1b}[2J" }];
         let text = line(&bad, EVENTS_PER_SECOND, "setting", None);
-        assert!(text.contains("cannot be used: dataType is not \"number\"") && text.contains("takes no limit"), "{text}");
+        assert!(
+            text.contains("cannot be used: dataType is not \"number\"") && text.contains("takes no limit"),
+            "{text}"
+        );
     }
 }

@@ -31,6 +31,25 @@ const NO_REASON: &str = "(none)";
 const LETTER: usize = 256;
 const HEADER: usize = 100;
 
+/// The header by which earlier versions marked, on the topic itself, the letters that they had replayed.
+const OLD_MARK: &str = "devtoolkit.replayed";
+
+/// Most headers that a replay sends, and most bytes of their names and values: what nobody needs, and everybody pays for.
+const MOST_HEADERS: usize = 64;
+const MOST_HEADER_BYTES: usize = 64 * 1024;
+
+/// Whether a message is such a mark. Letters have error headers, marks have none; so a refused message that came with a header
+/// of this name is still a letter.
+pub(super) fn is_old_mark(message: &impl Message<Headers: NativeHeaders>) -> bool {
+    let mut names = kafka::headers(message).map(|(name, _)| name);
+    let mut is_mark = false;
+    let has_errors = names.any(|name| {
+        is_mark |= name == OLD_MARK.as_bytes();
+        name.starts_with(ERROR_HEADERS.as_bytes())
+    });
+    is_mark && !has_errors
+}
+
 /// Where a letter stands on the dead-letter topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
@@ -103,6 +122,12 @@ impl Letter {
     /// Whether it holds only a part of its message.
     pub(super) const fn is_cut(&self) -> bool {
         !self.originals.is_empty()
+    }
+
+    /// Whether its message came with more headers than a replay sends.
+    pub(super) fn has_too_many_headers(&self) -> bool {
+        let bytes = |(name, value): &Header| name.len() + value.as_ref().map_or(0, Vec::len);
+        self.headers.len() > MOST_HEADERS || self.headers.iter().map(bytes).sum::<usize>() > MOST_HEADER_BYTES
     }
 
     /// The value of an error header. A message may have come with such headers of its own: the last was ingest's.
@@ -221,6 +246,25 @@ pub(super) mod tests {
         assert_eq!(letter.arrived_at().map(instant_text).as_deref(), Some("2023-11-14T22:13:20.000Z"));
         assert_eq!(letter.sent_at().map(instant_text).as_deref(), Some("2020-09-13T12:26:40.000Z"));
         assert_eq!(Letter::read(&message(b"", &[])).reason(), "(none)");
+    }
+
+    #[test]
+    fn a_letter_that_came_with_the_header_of_an_old_mark_is_a_letter() {
+        assert!(is_old_mark(&message(b"", &[(OLD_MARK, Some("1-3"))])));
+        let errors = ("__connect.errors.stage", Some("decode"));
+        assert!(!is_old_mark(&message(b"", &[(OLD_MARK, Some("1-3")), errors])));
+        assert!(!is_old_mark(&message(b"", &[errors, (OLD_MARK, Some("1-3"))])));
+        assert!(!is_old_mark(&message(b"", &[("traceparent", Some("x"))])));
+    }
+
+    #[test]
+    fn headers_are_bounded_in_number_and_bytes() {
+        let with = |headers: Vec<super::Header>| Letter { headers, ..Letter::read(&message(b"x", &[])) };
+        let header = |length: usize| ("name".to_owned(), Some(vec![0; length]));
+        assert!(!with(vec![header(1); 64]).has_too_many_headers());
+        assert!(with(vec![header(1); 65]).has_too_many_headers());
+        assert!(!with(vec![header(64 * 1024 - 4)]).has_too_many_headers());
+        assert!(with(vec![header(64 * 1024 - 3)]).has_too_many_headers());
     }
 
     #[test]

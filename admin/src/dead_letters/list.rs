@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use common::print_line;
-use common::settings;
+use common::settings::Settings;
 use common::terminal::{self, printable};
 use serde::Serialize;
 
 use super::filter::Filter;
 use super::letter::Letter;
+use super::replayed::Replayed;
 use super::text;
 use super::topic::DeadLetterTopic;
 use crate::report;
@@ -46,8 +47,10 @@ pub(super) struct Options {
 struct Report {
     topic: String,
     letters: u64,
-    /// Also as the options say, but replayed.
-    replayed: u64,
+    /// Also as the options say, but replayed; none where MongoDB could not be asked.
+    replayed: Option<u64>,
+    /// Marks of replays by an earlier version, which are not believed.
+    old_marks: u64,
     counts: Vec<Count>,
     /// Letters of kinds that are not in `counts`, because there are too many kinds.
     others: u64,
@@ -75,9 +78,9 @@ struct Line {
     message: String,
 }
 
-pub(super) fn run(settings: &settings::Kafka, options: &Options) -> anyhow::Result<()> {
-    let topic = DeadLetterTopic::open(settings)?;
-    let replayed_places = topic.replayed(topic.offsets())?;
+pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
+    let topic = DeadLetterTopic::open(&settings.kafka)?;
+    let known = Replayed::read_if_possible(&settings.mongodb, topic.name()).await;
     let mut kinds = Kinds::default();
     let mut newest = Newest { most: options.limit, lines: Vec::new() };
     let mut replayed = 0;
@@ -86,7 +89,7 @@ pub(super) fn run(settings: &settings::Kafka, options: &Options) -> anyhow::Resu
         if !options.filter.takes(&letter) {
             continue;
         }
-        if replayed_places.contains(letter.place) {
+        if known.as_ref().is_some_and(|known| known.contains(&letter)) {
             replayed += 1;
             continue;
         }
@@ -94,9 +97,18 @@ pub(super) fn run(settings: &settings::Kafka, options: &Options) -> anyhow::Resu
         kinds.add(&line);
         newest.add(line);
     }
+    let old_marks = letters.old_marks;
     let (counts, others) = kinds.most_first();
     let letters = counts.iter().map(|count| count.letters).sum::<u64>() + others;
-    let report = Report { topic: topic.name().to_owned(), letters, replayed, counts, others, newest: newest.first() };
+    let report = Report {
+        topic: topic.name().to_owned(),
+        letters,
+        replayed: known.map(|_| replayed),
+        old_marks,
+        counts,
+        others,
+        newest: newest.first(),
+    };
     if options.json { terminal::print_json(&report) } else { print(&report) }
 }
 
@@ -184,8 +196,15 @@ impl Newest {
 }
 
 fn print(report: &Report) -> anyhow::Result<()> {
-    let Report { topic, letters, replayed, counts, others, newest } = report;
-    let replayed = if *replayed == 0 { String::new() } else { format!("; replayed: {replayed}") };
+    let Report { topic, letters, replayed, old_marks, counts, others, newest } = report;
+    let replayed = match replayed {
+        Some(0) => String::new(),
+        Some(replayed) => format!("; replayed: {replayed}"),
+        None => "; those that were replayed are among them".to_owned(),
+    };
+    if *old_marks > 0 {
+        print_line!("{}", text::old_marks(*old_marks));
+    }
     if counts.is_empty() {
         print_line!("no such letters on topic {topic}{replayed}");
         return Ok(());

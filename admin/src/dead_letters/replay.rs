@@ -6,7 +6,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use common::print_line;
 use common::terminal::{self, printable};
-use common::{kafka, settings, shutdown};
+use common::{kafka, mongo, settings, shutdown};
+use mongodb::Database;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
@@ -15,7 +16,7 @@ use serde::Serialize;
 use super::filter::Filter;
 use super::forecast::{Again, Refused};
 use super::letter::{Letter, Place};
-use super::mark::{MARK, Places};
+use super::replayed::{Delivered, Replayed};
 use super::text;
 use super::topic::DeadLetterTopic;
 use crate::report;
@@ -27,9 +28,9 @@ const BATCH_BYTES: usize = 8_000_000;
 
 /// Send letters to ingest again, each once
 ///
-/// Each goes to the events' topic with the key, value and headers of the refused message. It is marked on the
-/// dead-letter topic when Kafka has it, and not sent by a later replay. What ingest refuses again becomes a new letter. A
-/// letter that holds only a part of its message is not sent.
+/// Each goes to the events' topic with the key, value and headers of the refused message. It is marked in MongoDB when Kafka has
+/// it, and not sent by a later replay. What ingest refuses again becomes a new letter. A letter that holds only a part of
+/// its message, or more than 64 headers or 64 KiB of them, is not sent.
 #[derive(Args, Debug)]
 pub(super) struct Options {
     #[command(flatten)]
@@ -59,6 +60,10 @@ struct Report {
     left_out: u64,
     /// Not sent, because they hold only a part of their message.
     cut: u64,
+    /// Not sent, because they have more than 64 headers, or more than 64 KiB of them.
+    too_many_headers: u64,
+    /// Marks of replays by an earlier version, which are not believed.
+    old_marks: u64,
     /// Not taken by the brokers, for example because they are too large for the topic.
     not_taken: Vec<NotTaken>,
     /// Ended by a signal: there may be more to send.
@@ -75,8 +80,9 @@ struct NotTaken {
 pub(super) async fn run(all: &settings::Settings, options: &Options) -> anyhow::Result<()> {
     let settings = &all.kafka;
     let letters = DeadLetterTopic::open(settings)?;
-    let replayed = letters.replayed(letters.offsets())?;
-    let mut sender = if options.dry_run { None } else { Some(Sender::new(settings)?) };
+    let database = mongo::connect(&all.mongodb).await?;
+    let replayed = Replayed::read(&database, letters.name()).await?;
+    let mut sender = if options.dry_run { None } else { Some(Sender::new(settings, database)?) };
     let mut report = Report { topic: settings.topic.clone(), dry_run: options.dry_run, ..Report::default() };
     let outcome = replay(&letters, &replayed, &options.filter, sender.as_mut(), &all.ingest, &mut report).await;
     if outcome.is_ok() || report.replayed > 0 {
@@ -94,7 +100,7 @@ pub(super) async fn run(all: &settings::Settings, options: &Options) -> anyhow::
 
 async fn replay(
     letters: &DeadLetterTopic,
-    replayed: &Places,
+    replayed: &Replayed,
     filter: &Filter,
     mut sender: Option<&mut Sender>,
     ingest: &settings::Ingest,
@@ -108,10 +114,12 @@ async fn replay(
     loop {
         let letter = reading.next()?;
         let is_last = letter.is_none();
+        report.old_marks = reading.old_marks;
         match letter {
             Some(letter) if !filter.takes(&letter) => report.left_out += 1,
-            Some(letter) if replayed.contains(letter.place) => report.replayed_before += 1,
+            Some(letter) if replayed.contains(&letter) => report.replayed_before += 1,
             Some(letter) if letter.is_cut() => report.cut += 1,
+            Some(letter) if letter.has_too_many_headers() => report.too_many_headers += 1,
             Some(letter) => {
                 bytes += letter.bytes();
                 batch.push(letter);
@@ -151,10 +159,12 @@ struct Sender {
     topic: String,
     dead_letter_topic: String,
     producer: FutureProducer,
+    /// Where the letters are marked.
+    database: Database,
 }
 
 impl Sender {
-    fn new(settings: &settings::Kafka) -> anyhow::Result<Self> {
+    fn new(settings: &settings::Kafka, database: Database) -> anyhow::Result<Self> {
         let producer = kafka::client_config(settings)
             .set("acks", "all")
             .set("enable.idempotence", "true")
@@ -167,13 +177,13 @@ impl Sender {
             .set("linger.ms", "5")
             .create()
             .context("the [kafka] settings cannot be used")?;
-        Ok(Self { topic: settings.topic.clone(), dead_letter_topic: settings.dead_letter_topic(), producer })
+        Ok(Self { topic: settings.topic.clone(), dead_letter_topic: settings.dead_letter_topic(), producer, database })
     }
 
     /// Sends the letters, and when all are answered for, marks those that Kafka has.
     async fn send(&mut self, batch: &[Letter], report: &mut Report) -> anyhow::Result<()> {
         let queued: Vec<_> = batch.iter().map(|letter| (letter, self.queue(self.record(letter)))).collect();
-        let mut delivered = Places::default();
+        let mut delivered = Delivered::default();
         let mut failure = None;
         for (letter, queued) in queued {
             let mut outcome = confirmed(queued).await;
@@ -183,7 +193,7 @@ impl Sender {
             }
             match outcome {
                 Ok(()) => {
-                    delivered.insert(letter.place);
+                    delivered.insert(letter);
                     report.count(letter);
                 }
                 Err(error) if is_about_one_message(&error) => {
@@ -195,7 +205,7 @@ impl Sender {
                 }
             }
         }
-        self.mark(&delivered).await.context(
+        delivered.write(&self.database, &self.dead_letter_topic).await.context(
             "the letters were sent, but could not be marked as replayed: the next replay sends the last of them again, \
              which ingest absorbs",
         )?;
@@ -226,16 +236,6 @@ impl Sender {
             timestamp: None,
             headers: Some(headers),
         }
-    }
-
-    async fn mark(&self, delivered: &Places) -> anyhow::Result<()> {
-        for (partition, text) in delivered.marks() {
-            let mark = FutureRecord::<[u8], [u8]>::to(&self.dead_letter_topic)
-                .partition(partition)
-                .headers(OwnedHeaders::new().insert(Header { key: MARK, value: Some(&text) }));
-            confirmed(self.queue(mark)).await?;
-        }
-        Ok(())
     }
 }
 
@@ -285,6 +285,15 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
             "{} not sent: cut to what the dead-letter topic takes; `admin dead-letters show` says where the whole message stands",
             text::letters(*cut)
         );
+    }
+    if report.too_many_headers > 0 {
+        print_line!(
+            "{} not sent: more than 64 headers, or more than 64 KiB of them, which no event needs",
+            text::letters(report.too_many_headers)
+        );
+    }
+    if report.old_marks > 0 {
+        print_line!("{}", text::old_marks(report.old_marks));
     }
     for (reason, Again { letters, partition, offset, message }) in report.refused_again.by_reason() {
         print_line!(

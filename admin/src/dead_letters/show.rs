@@ -3,12 +3,13 @@
 use anyhow::{Context, bail};
 use clap::Args;
 use common::print_line;
-use common::settings;
+use common::settings::Settings;
 use common::terminal::{self, printable};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::letter::{Attributes, ERROR_HEADERS, Header, Letter, Place};
+use super::replayed::Replayed;
 use super::text;
 use super::topic::{DeadLetterTopic, Offsets};
 use crate::text::instant_text;
@@ -36,14 +37,14 @@ pub(super) struct Options {
     json: bool,
 }
 
-pub(super) fn run(settings: &settings::Kafka, options: &Options) -> anyhow::Result<()> {
+pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let partition = options.partition.or(options.named_partition).context("no partition was named")?;
     let offset = options.offset.or(options.named_offset).context("no offset was named")?;
-    let topic = DeadLetterTopic::open(settings)?;
+    let topic = DeadLetterTopic::open(&settings.kafka)?;
     let place = Place { partition, offset };
     let letter = find(&topic, place)?;
-    let marks = Offsets::from([(partition, offset + 1..topic.offsets()[&partition].end)]);
-    let is_replayed = topic.replayed(&marks)?.contains(place);
+    let replayed = Replayed::read_if_possible(&settings.mongodb, topic.name()).await;
+    let is_replayed = replayed.map(|replayed| replayed.contains(&letter));
     if options.json {
         return terminal::print_json(&Report::of(&letter, is_replayed));
     }
@@ -72,8 +73,8 @@ fn find(topic: &DeadLetterTopic, Place { partition, offset }: Place) -> anyhow::
     let only = Offsets::from([(partition, offset..offset + 1)]);
     topic.letters(&only, "reading")?.next()?.with_context(|| {
         format!(
-            "offset {offset} of partition {partition} of topic {name} is no letter, but the mark of those that were \
-             replayed; `admin dead-letters list` shows what there is"
+            "offset {offset} of partition {partition} of topic {name} is no letter, but the mark that an earlier version \
+             left of those that it replayed; `admin dead-letters list` shows what there is"
         )
     })
 }
@@ -86,7 +87,8 @@ struct Report {
     offset: i64,
     when: Option<String>,
     sent_at: Option<String>,
-    replayed: bool,
+    /// None where MongoDB could not be asked.
+    replayed: Option<bool>,
     /// By the names of the error headers, without what they all begin with.
     errors: Map<String, Value>,
     source: Option<String>,
@@ -102,7 +104,7 @@ struct Report {
 }
 
 impl Report {
-    fn of(letter: &Letter, replayed: bool) -> Self {
+    fn of(letter: &Letter, replayed: Option<bool>) -> Self {
         let json = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(text::json);
         let Attributes { source, kind, id } = letter.attributes();
         Self {
@@ -124,7 +126,7 @@ impl Report {
     }
 }
 
-fn print(letter: &Letter, topic: &str, is_replayed: bool) {
+fn print(letter: &Letter, topic: &str, is_replayed: Option<bool>) {
     let Place { partition, offset } = letter.place;
     let error = |name: &str| letter.error(name).map(|text| printable(&text));
     let attribute = |attribute: Option<String>| attribute.map(|text| printable(&text));
@@ -141,7 +143,7 @@ fn print(letter: &Letter, topic: &str, is_replayed: bool) {
         ("came from", origin),
         ("arrived at", letter.arrived_at().map(instant_text)),
         ("sent at", letter.sent_at().map(instant_text)),
-        ("replayed", Some(if is_replayed { "yes" } else { "no" }.to_owned())),
+        ("replayed", is_replayed.map(|is_replayed| if is_replayed { "yes" } else { "no" }.to_owned())),
         ("source", attribute(source)),
         ("type", attribute(kind)),
         ("id", attribute(id)),

@@ -7,6 +7,14 @@ use serde_json::Value;
 
 use super::indent::indent;
 
+/// What is said of marks that earlier versions left on the topic.
+pub(super) fn old_marks(marks: u64) -> String {
+    format!(
+        "{marks} marks of replays by an earlier version stand on the topic, where anybody who may write to it can forge them: letters \
+         that were replayed only by that version count as not replayed; ingest absorbs those that it has stored"
+    )
+}
+
 /// Text as it is, other bytes as `\xff`.
 pub(super) fn bytes(bytes: &[u8]) -> String {
     std::str::from_utf8(bytes).map_or_else(|_| bytes.escape_ascii().to_string(), printable)

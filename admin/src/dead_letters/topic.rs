@@ -14,8 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::letter::{Letter, Place};
-use super::mark::{self, NotAMark, Places};
+use super::letter::{Letter, is_old_mark};
 
 const BROKER_ANSWER: Duration = Duration::from_secs(10);
 /// How long Kafka may be silent in the middle of a partition.
@@ -80,38 +79,25 @@ impl DeadLetterTopic {
     /// # Errors
     /// librdkafka does not take the offsets.
     pub(super) fn letters(&self, offsets: &Offsets, doing: &'static str) -> anyhow::Result<Letters<'_>> {
-        Ok(Letters(Messages::start(self, offsets, doing)?))
-    }
-
-    /// Where the letters stand that were replayed, as far as marks at these offsets tell.
-    ///
-    /// # Errors
-    /// Kafka stops answering.
-    pub(super) fn replayed(&self, offsets: &Offsets) -> anyhow::Result<Places> {
-        let mut replayed = Places::default();
-        let mut messages = Messages::start(self, offsets, "reading what was replayed")?;
-        while let Some(message) = messages.next()? {
-            let Some(text) = mark::read(&message) else { continue };
-            let place = Place { partition: message.partition(), offset: message.offset() };
-            if let Err(NotAMark) = replayed.add_mark(place, &text) {
-                let Place { partition, offset } = place;
-                tracing::warn!(partition, offset, "not a mark of a replay, although it looks like one; ignored");
-            }
-        }
-        Ok(replayed)
+        Ok(Letters { messages: Messages::start(self, offsets, doing)?, old_marks: 0 })
     }
 }
 
-pub(super) struct Letters<'a>(Messages<'a>);
+pub(super) struct Letters<'a> {
+    messages: Messages<'a>,
+    /// Marks that earlier versions left, so far: they are no letters, and nothing that they say is believed.
+    pub old_marks: u64,
+}
 
 impl Letters<'_> {
     /// # Errors
     /// Kafka stops answering.
     pub(super) fn next(&mut self) -> anyhow::Result<Option<Letter>> {
-        while let Some(message) = self.0.next()? {
-            if mark::read(&message).is_none() {
+        while let Some(message) = self.messages.next()? {
+            if !is_old_mark(&message) {
                 return Ok(Some(Letter::read(&message)));
             }
+            self.old_marks += 1;
         }
         Ok(None)
     }

@@ -41,6 +41,7 @@ macro_rules! enumeration {
 }
 
 pub mod activity_log;
+pub mod dead_letter_replay;
 pub mod erasure;
 pub mod health_check;
 pub mod lease;

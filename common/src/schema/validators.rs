@@ -439,6 +439,20 @@ pub(super) fn rollup_days() -> Document {
     )
 }
 
+pub(super) fn dead_letter_replays() -> Document {
+    object(
+        [
+            ("_id", object_id()),
+            ("topic", string()),
+            ("partition", count()),
+            ("offsets", string()),
+            ("lastArrived", date()),
+            ("replayedAt", date()),
+        ],
+        [],
+    )
+}
+
 pub(super) fn leases() -> Document {
     object(
         [("_id", string()), ("holder", string()), ("fence", count()), ("acquiredAt", date()), ("expiresAt", date())],
