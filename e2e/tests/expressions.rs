@@ -8,6 +8,8 @@ mod grafana;
 mod promql;
 #[path = "alerts/rules.rs"]
 mod rules;
+#[path = "expressions/two_days.rs"]
+mod two_days;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,6 +25,7 @@ use e2e::topic::Message;
 use e2e::world::{Running, World};
 use rules::Alert;
 use serde_json::json;
+use two_days::{TOOLS, USERS, two_days};
 
 /// What has no answer while all is well, and why.
 const RIGHTLY_EMPTY: &[(&str, &str)] = &[
@@ -36,8 +39,6 @@ const RANGE: &str = "5m";
 const RATE_INTERVAL: &str = "1m";
 /// Prometheus scrapes every second.
 const FASTER: u32 = 15;
-const USERS: &str = "200";
-const TOOLS: &str = "12";
 /// Nobody hears of alerts.
 const NOBODY: &str = "http://127.0.0.1:9/";
 
@@ -56,17 +57,6 @@ fn certificate(directory: &Path) -> String {
     let file = directory.join("certificate.pem");
     std::fs::write(&file, format!("{}{}", certified.signing_key.serialize_pem(), certified.cert.pem())).unwrap();
     file.display().to_string()
-}
-
-/// Two days, stored and rolled up before anybody looks.
-async fn two_days(world: &World) {
-    world.run_ok("admin", &["migrate"]).await;
-    world.run_ok("admin", &["seed-demo", "--users", USERS, "--tools", TOOLS]).await;
-    let events = ["generate", "--events", "4000", "--days", "2", "--users", USERS, "--tools", TOOLS];
-    world.run_ok("emit", &events).await;
-    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
-    let (from, to) = (Day::yesterday().previous().to_string(), Day::yesterday().to_string());
-    world.run_ok("aggregator", &["run", "--from", &from, "--to", &to]).await;
 }
 
 /// A program that serves its metrics where Prometheus looks for them.
