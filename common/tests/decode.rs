@@ -394,7 +394,8 @@ fn deep_nesting() {
     assert!(decode(usage_with("\"tableCount\":3", &format!("\"tableCount\":{}", nested(15))).as_bytes()).is_ok());
     let too_deep =
         decode(usage_with("\"tableCount\":3", &format!("\"tableCount\":{}", nested(16))).as_bytes()).unwrap_err();
-    assert_eq!((too_deep.reason, too_deep.problem.as_str()), (Reason::TooDeep, "is nested more than 16 levels deep"));
+    let problem = "is nested more than 16 levels deep, expected at most so many";
+    assert_eq!((too_deep.reason, too_deep.problem.as_str()), (Reason::TooDeep, problem));
     assert!(too_deep.field.starts_with("data.metadata.customData.tableCount[0][0]"), "{}", too_deep.field);
     assert_eq!(
         decode(usage_with("\"tableCount\":3", &format!("\"tableCount\":{}", nested(200_000))).as_bytes())

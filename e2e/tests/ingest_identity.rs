@@ -103,7 +103,7 @@ async fn a_duplicate_with_other_content_is_counted_and_an_exact_repetition_is_no
 #[tokio::test]
 async fn a_topic_that_is_read_again_is_looked_at_in_samples_and_held_up_by_none() {
     const EVENTS: usize = 20_000;
-    let world = World::new("conflict-replay").await;
+    let world = World::new("conflict-replay").await.with_env("TELEMETRY__LOG_FORMAT", "json");
     world.run_ok("admin", &["migrate"]).await;
     let time = an_hour_ago();
     let uses = |tool| (0..EVENTS).map(|number| tool_use(&number.to_string(), time, tool)).collect::<Vec<_>>();
@@ -113,12 +113,15 @@ async fn a_topic_that_is_read_again_is_looked_at_in_samples_and_held_up_by_none(
     until_absorbed(&worker, EVENTS as f64).await;
     until_stored(&world, EVENTS).await;
     e2e::load::until_committed(&world).await;
-    // Each of the second half conflicts, and what is counted is a sample of at most 100 for each of the 8 batches that wait.
-    let counted = eventually(PATIENCE, "conflicts counted", async || {
-        let counted = worker.metric("devtoolkit_ingest_conflicting_duplicates_total").await?;
-        (counted > 0.0).then_some(counted)
+    // Each event of the second half conflicts, and a sample of at most 100 of a batch is looked at.
+    let line = eventually(PATIENCE, "a line about conflicts", async || {
+        let log = worker.stderr();
+        log.lines().find(|line| line.contains("other content")).map(str::to_owned)
     })
     .await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert!((1..=100).contains(&line["conflicts"].as_u64().unwrap()), "{line}");
+    let counted = worker.metric("devtoolkit_ingest_conflicting_duplicates_total").await.unwrap();
     assert!(counted <= EVENTS as f64 / 10.0, "{counted} of {EVENTS} were looked at");
     worker.stop(Duration::from_secs(20)).await;
 }

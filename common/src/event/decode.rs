@@ -560,7 +560,8 @@ impl<'a> SeenKeys<'a> {
 
 fn check_custom_depth(depth: usize) -> Result<()> {
     if depth > MAX_CUSTOM_DEPTH {
-        return Err(Invalid::new(Reason::TooDeep, format!("is nested more than {MAX_CUSTOM_DEPTH} levels deep")));
+        let problem = format!("is nested more than {MAX_CUSTOM_DEPTH} levels deep, expected at most so many");
+        return Err(Invalid::new(Reason::TooDeep, problem));
     }
     Ok(())
 }

@@ -345,7 +345,8 @@ impl<'a> Reader<'a> {
 
     fn skip_nested(&mut self, depth: usize) -> Result<()> {
         if depth > MAX_SKIPPED_DEPTH {
-            return Err(Invalid::new(Reason::TooDeep, format!("is nested more than {MAX_SKIPPED_DEPTH} levels deep")));
+            let problem = format!("is nested more than {MAX_SKIPPED_DEPTH} levels deep, expected at most so many");
+            return Err(Invalid::new(Reason::TooDeep, problem));
         }
         match self.peek()? {
             Kind::Null => self.null(),
