@@ -17,9 +17,16 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// Dead letters wait for a person, who may be on holiday; events are read within seconds.
 const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// A dead letter is the whole message plus headers that say why: at the broker's default limit of 1 MiB for both
-/// topics, a message that just fitted would not fit any more.
+/// Bytes of a batch of events: the broker's default, whatever this broker's is.
+const EVENT_MAX_BYTES: usize = 1_048_588;
+
+/// A dead letter is the whole message plus headers that say why: at the limit of the events' topic, a message that just
+/// fitted would not fit any more.
 const DEAD_LETTER_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// Kafka compares `max.message.bytes` with a batch as its sender compressed it: a megabyte may hold a gigabyte, which every
+/// reader has to inflate. Of a topic that is not compressed the broker inflates the batch first, and refuses what is too large.
+const COMPRESSION: &str = "compression.type";
 
 /// The one setting that is also brought in order on a topic that exists. With the sender's time, which is Kafka's default,
 /// retention removes an old or wrongly dated message within minutes, read or not.
@@ -63,12 +70,16 @@ pub fn wanted(settings: &settings::Kafka) -> [Topic; 2] {
         config,
     };
     let time_of_arrival = (TIMESTAMP_TYPE, "LogAppendTime".to_owned());
+    let not_compressed = (COMPRESSION, "uncompressed".to_owned());
+    let events =
+        vec![time_of_arrival.clone(), not_compressed.clone(), ("max.message.bytes", EVENT_MAX_BYTES.to_string())];
     let dead_letters = vec![
-        time_of_arrival.clone(),
+        time_of_arrival,
+        not_compressed,
         ("retention.ms", DEAD_LETTER_RETENTION.as_millis().to_string()),
         ("max.message.bytes", DEAD_LETTER_MAX_BYTES.to_string()),
     ];
-    [topic(settings.topic.clone(), vec![time_of_arrival]), topic(settings.dead_letter_topic(), dead_letters)]
+    [topic(settings.topic.clone(), events), topic(settings.dead_letter_topic(), dead_letters)]
 }
 
 /// A topic as it is.
@@ -139,7 +150,10 @@ pub fn diff(wanted: &[Topic], actual: &[Found]) -> Difference {
                 let (from, to) = (from.to_owned(), to.clone());
                 difference.changes.push(Change { topic: name.clone(), key, from, to });
             } else {
-                let note = format!("topic {name} has {key}={from}, a new one would have {key}={to}: left as it is");
+                let mut note = format!("topic {name} has {key}={from}, a new one would have {key}={to}: left as it is");
+                if *key == COMPRESSION {
+                    note.push_str("; until it is changed, a message of a megabyte can take a gigabyte of each reader's memory (docs/SECURITY.md)");
+                }
                 difference.notes.push(note);
             }
         }
@@ -301,7 +315,7 @@ mod tests {
         assert_eq!(
             dead_letters.detail(),
             "4 partitions, the broker's default of replicas, message.timestamp.type=LogAppendTime, \
-             retention.ms=2592000000, max.message.bytes=2097152"
+             compression.type=uncompressed, retention.ms=2592000000, max.message.bytes=2097152"
         );
     }
 }

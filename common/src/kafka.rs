@@ -36,6 +36,24 @@ pub fn client_config(settings: &Kafka) -> ClientConfig {
     config
 }
 
+/// The same for a consumer that keeps little of what it has not handed over yet, whatever is on the topic.
+///
+/// librdkafka counts only the bytes of values: a message without a value may have a megabyte of headers or key. So the number of
+/// messages is bounded as well. A fetch begins while fewer wait, and brings at most 2 MiB, or one batch if that is larger.
+pub fn consumer_config(settings: &Kafka) -> ClientConfig {
+    let mut config = client_config(settings);
+    config
+        .set("queued.min.messages", "50")
+        .set("queued.max.messages.kbytes", "2048")
+        .set("fetch.max.bytes", "2097152")
+        .set("fetch.message.max.bytes", "524288")
+        // While as much waits as may, librdkafka looks again after this. The default of 1 s stalls the fetch.
+        .set("fetch.queue.backoff.ms", "10")
+        // The broker's checksum is the only word on whether the bytes are those that were sent; off by default.
+        .set("check.crcs", "true");
+    config
+}
+
 /// The partition count of `topic`.
 ///
 /// # Errors

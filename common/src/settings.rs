@@ -148,6 +148,8 @@ pub struct Ingest {
     /// An event further ahead of the clock than this goes to the dead letters.
     #[serde(with = "duration")]
     pub max_future: Duration,
+    /// Bytes of key and value that a message may have, 1024 to 16000000; a larger one goes to the dead letters.
+    pub max_message_bytes: usize,
     /// Documents of one collection that close a batch, 1 to 10000.
     pub batch_events: usize,
     /// Bytes of documents of one collection that close a batch, at most 16000000.
@@ -183,6 +185,7 @@ impl Default for Ingest {
         Self {
             max_age: Duration::from_secs(365 * 24 * 60 * 60),
             max_future: Duration::from_secs(5 * 60),
+            max_message_bytes: 1024 * 1024,
             batch_events: 1_000,
             batch_bytes: 4_000_000,
             batch_time: Duration::from_millis(200),
@@ -362,6 +365,7 @@ impl Settings {
                 Err(SettingsError::unusable(key, value, format!("a whole number from {low} to {high}")))
             }
         };
+        in_range("ingest.max_message_bytes", self.ingest.max_message_bytes, 1_024, 16_000_000)?;
         in_range("ingest.batch_events", self.ingest.batch_events, 1, 10_000)?;
         in_range("ingest.batch_bytes", self.ingest.batch_bytes, 1, 16_000_000)?;
         in_range("ingest.in_flight", self.ingest.in_flight, 1, 64)?;

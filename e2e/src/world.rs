@@ -23,9 +23,17 @@ use crate::topic::{self, Message};
 const RUN_DEADLINE: Duration = Duration::from_secs(300);
 const PARTITIONS: i32 = 4;
 /// The settings of the topics, as `admin migrate` gives them to new ones.
-const EVENTS: &[(&str, &str)] = &[("message.timestamp.type", "LogAppendTime")];
-const DEAD_LETTERS: &[(&str, &str)] =
-    &[("message.timestamp.type", "LogAppendTime"), ("retention.ms", "2592000000"), ("max.message.bytes", "2097152")];
+const EVENTS: &[(&str, &str)] = &[
+    ("message.timestamp.type", "LogAppendTime"),
+    ("compression.type", "uncompressed"),
+    ("max.message.bytes", "1048588"),
+];
+const DEAD_LETTERS: &[(&str, &str)] = &[
+    ("message.timestamp.type", "LogAppendTime"),
+    ("compression.type", "uncompressed"),
+    ("retention.ms", "2592000000"),
+    ("max.message.bytes", "2097152"),
+];
 
 /// A test's own corner of the servers. Database and topics are removed when it is dropped, except while a panic unwinds.
 #[derive(Debug)]

@@ -331,11 +331,13 @@ async fn set_config(world: &World, topic: &str, entries: &[(&str, &str)]) {
 async fn a_letter_that_holds_a_part_is_shown_as_one_and_not_replayed() {
     let world = World::new("dlq-cut").await;
     world.run_ok("admin", &["migrate"]).await;
+    // A topic of an earlier version takes what is small when it is compressed.
+    set_config(&world, &world.topic(), &[("message.timestamp.type", "LogAppendTime")]).await;
     let large = Message::new("large", format!("{{{}", "x".repeat(3_000_000)));
     let messages = [large, Message::new("small", "{")];
     topic::produce_with(world.brokers(), &world.topic(), &messages, &[("compression.type", "gzip")]).await.unwrap();
     ingest(&world).await;
-    assert_eq!(counts(&world, &[]).await, (reasons([("invalid_json", 2)]), 0));
+    assert_eq!(counts(&world, &[]).await, (reasons([("invalid_json", 1), ("too_large", 1)]), 0));
     let letters = world.read_topic(&world.dead_letter_topic()).await;
     let letter = letters.iter().find(|letter| letter.key.as_deref() == Some(b"large")).unwrap();
     let place = [letter.partition.unwrap().to_string(), letter.offset.to_string()];
@@ -348,7 +350,7 @@ async fn a_letter_that_holds_a_part_is_shown_as_one_and_not_replayed() {
     assert_eq!((&replayed["replayed"], &replayed["cut"]), (&1.into(), &1.into()));
     let printed = world.run_ok("admin", &["dead-letters", "replay"]).await;
     assert!(printed.contains("1 letter not sent: cut to what the dead-letter topic takes"), "{printed}");
-    assert_eq!(counts(&world, &[]).await, (reasons([("invalid_json", 1)]), 1), "it is not marked as replayed");
+    assert_eq!(counts(&world, &[]).await, (reasons([("too_large", 1)]), 1), "it is not marked as replayed");
 }
 
 #[tokio::test]

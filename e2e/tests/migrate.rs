@@ -115,7 +115,11 @@ async fn a_second_run_changes_nothing_and_says_so() {
 async fn a_new_definition_of_identity_is_told_once_where_there_are_events() {
     let world = World::new("migrate-identity").await;
     world.run_ok("admin", &["migrate"]).await;
-    let config = [("message.timestamp.type", "LogAppendTime"), ("retention.ms", "604800000")];
+    let config = [
+        ("message.timestamp.type", "LogAppendTime"),
+        ("compression.type", "uncompressed"),
+        ("retention.ms", "604800000"),
+    ];
     topic::set_config(world.brokers(), &world.topic(), &config).await.unwrap();
     // As the version before left the database.
     let migrations = world.db().collection::<Document>(migration::COLLECTION);

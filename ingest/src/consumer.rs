@@ -57,7 +57,7 @@ pub enum Until {
 /// # Errors
 /// No broker answers, a topic is missing, or librdkafka does not take the settings.
 pub fn subscribe(settings: &Settings, readiness: &Readiness) -> anyhow::Result<BaseConsumer<Context>> {
-    let consumer: BaseConsumer<Context> = kafka::client_config(&settings.kafka)
+    let consumer: BaseConsumer<Context> = kafka::consumer_config(&settings.kafka)
         .set("group.id", &settings.kafka.group_id)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
@@ -68,14 +68,6 @@ pub fn subscribe(settings: &Settings, readiness: &Readiness) -> anyhow::Result<B
         // A killed worker's partitions are taken over after this; Kafka's default of 45 s is a long time without events.
         .set("session.timeout.ms", "10000")
         .set("statistics.interval.ms", "5000")
-        // The broker's checksum is the only word on whether the bytes are those that were sent; off by default.
-        .set("check.crcs", "true")
-        // Measured: 2 ms burns CPU, the default of 1 s stalls the fetch whenever the local queue was full.
-        .set("fetch.queue.backoff.ms", "50")
-        // A fetched message set is decompressed as a whole, so memory is a multiple of this. 8192 was no faster and took 20 MiB
-        // more.
-        .set("queued.max.messages.kbytes", "2048")
-        .set("fetch.message.max.bytes", "524288")
         .create_with_context(Context::new(settings.kafka.topic.clone(), readiness.clone()))?;
     kafka::partition_count(&settings.kafka, &consumer, &settings.kafka.topic)?;
     kafka::partition_count(&settings.kafka, &consumer, &settings.kafka.dead_letter_topic())?;
@@ -238,6 +230,11 @@ impl Worker<'_> {
         // Under a limit each message waits for its turn.
         let most = if self.parts.decoder.is_limited() { 1 } else { AT_ONCE };
         messages.take(POLL, most, |taken| match taken {
+            Taken::Message(message) if message.has_unreadable_headers() => {
+                self.note_position(&message);
+                self.parts.decoder.refuse_unreadable_headers(&mut self.open, &message);
+                self.seal_if_full();
+            }
             Taken::Message(message) => self.take(&message),
             Taken::End { partition, offset } => self.take_end(partition, offset),
             Taken::Error(error) => warn_of(&error),
@@ -247,13 +244,21 @@ impl Worker<'_> {
 
     /// Takes a message into the open batch.
     fn take(&mut self, message: &impl Message<Headers = BorrowedHeaders>) {
+        self.note_position(message);
+        self.parts.decoder.take(&mut self.open, message);
+        self.seal_if_full();
+    }
+
+    fn note_position(&mut self, message: &impl Message) {
         let (partition, offset) = (message.partition(), message.offset());
         match self.positions.message(partition, offset) {
             Step::Next => {}
             Step::Skipped { expected } => self.note_expired(partition, expected, offset),
             Step::Back { expected } => self.begin_again(partition, expected, offset),
         }
-        self.parts.decoder.take(&mut self.open, message);
+    }
+
+    fn seal_if_full(&mut self) {
         if self.open.is_full(&self.limits) {
             self.seal();
         }

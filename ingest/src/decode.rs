@@ -16,6 +16,7 @@ use crate::dead_letter::{DeadLetter, Stage};
 use crate::metrics;
 use crate::offsets::{Origin, Partition};
 use crate::presence::Presence;
+use crate::size::Size;
 use crate::throttle::{Rates, Throttle};
 use crate::tools::ToolSeries;
 
@@ -93,13 +94,25 @@ impl Decoder {
                 batch.push(&event, Origin { partition, offset });
             }
             Err(invalid) => {
-                self.tools.note_refused(message.payload().unwrap_or_default());
-                batch.reject(DeadLetter::new(message, Stage::Decode, invalid.reason, invalid.to_string()));
+                self.reject(batch, message, &invalid);
             }
         }
     }
 
+    /// Refuses a message whose headers cannot be read: what they say of it would be lost without a word.
+    pub fn refuse_unreadable_headers(&mut self, batch: &mut Batch, message: &impl Message<Headers = BorrowedHeaders>) {
+        self.throttle.message_read();
+        let problem = "are more than 100000, or cannot be read; the letter has none of them";
+        self.reject(batch, message, &Invalid::at("headers", Reason::TooLarge, problem));
+    }
+
+    fn reject(&self, batch: &mut Batch, message: &impl Message<Headers = BorrowedHeaders>, invalid: &Invalid) {
+        self.tools.note_refused(message.payload().unwrap_or_default());
+        batch.reject(DeadLetter::new(message, Stage::Decode, invalid.reason, invalid.to_string()));
+    }
+
     fn decode<'a>(&self, message: &'a impl Message<Headers = BorrowedHeaders>) -> Result<Event<'a>, Box<Invalid>> {
+        Size::of(message).check(self.settings.max_message_bytes)?;
         let event = kafka::as_sent(message).decode()?;
         Accepted::at(self.now, self.settings.max_age, self.settings.max_future).check(&event)?;
         if event.time.millis() < self.sealed_until {

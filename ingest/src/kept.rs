@@ -6,11 +6,10 @@ use rdkafka::Message;
 use rdkafka::message::{BorrowedHeaders, Header, OwnedHeaders};
 use sha2::{Digest, Sha256};
 
+use crate::size::{self, Size};
+
 /// The most that a letter keeps. The dead-letter topic takes 2 MiB; the rest is for the headers that ingest adds.
 pub const MOST: usize = 2 * 1024 * 1024 - 16 * 1024;
-
-/// What librdkafka needs for a header beside its name and its value.
-const HEADER: usize = 100;
 
 /// A part of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,13 +88,11 @@ impl Kept {
         value: Option<&[u8]>,
         mut originals: Vec<Original>,
     ) -> Self {
-        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-        let whole = Sizes {
-            key: length(key),
-            headers: kafka::each_header(headers).map(|(name, value)| header_bytes(name, value)).sum(),
-            value: length(value),
-        };
-        let fitting = whole.within(room);
+        let size = Size::of_parts(key, headers, value);
+        let whole = Sizes { key: size.key, headers: size.headers_cost(), value: size.value };
+        // Headers beyond what a message may have would cost every reader of the letter what they cost here.
+        let fitting = Sizes { headers: whole.headers.min(size::MOST_HEADERS_COST), ..whole }.within(room);
+        let has_all_headers = fitting.headers == whole.headers && size.headers <= size::MOST_HEADERS;
         let mut note = |part, original: &dyn Fn() -> Original| {
             if originals.iter().all(|known| known.part != part) {
                 originals.push(original());
@@ -104,7 +101,7 @@ impl Kept {
         if fitting.key < whole.key {
             note(Part::Key, &|| Original::bytes(Part::Key, key.unwrap_or_default()));
         }
-        if fitting.headers < whole.headers {
+        if !has_all_headers {
             note(Part::Headers, &|| Original::headers(headers));
         }
         if fitting.value < whole.value {
@@ -113,7 +110,7 @@ impl Kept {
         let first = |bytes: &[u8], count| bytes.get(..count).unwrap_or(bytes).to_vec();
         let headers = match headers {
             None => OwnedHeaders::new(),
-            Some(headers) if fitting.headers == whole.headers => headers.detach(),
+            Some(headers) if has_all_headers => headers.detach(),
             headers => those_that_fit(headers, fitting.headers),
         };
         Self {
@@ -172,23 +169,17 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-const fn header_bytes(name: &[u8], value: Option<&[u8]>) -> usize {
-    HEADER
-        + name.len()
-        + match value {
-            Some(value) => value.len(),
-            None => 0,
-        }
-}
-
-/// Each header that has room, in order: one that is too large does not hide those after it.
+/// The first headers that have room, in order: one that is too large does not hide those after it.
 fn those_that_fit(headers: Option<&BorrowedHeaders>, mut room: usize) -> OwnedHeaders {
-    let mut kept = OwnedHeaders::new();
+    let (mut kept, mut left) = (OwnedHeaders::new(), size::MOST_HEADERS);
     for (name, value) in kafka::each_header(headers) {
+        if left == 0 {
+            break;
+        }
         // rust-rdkafka adds no header whose name is no text.
         let Ok(key) = str::from_utf8(name) else { continue };
-        let Some(left) = room.checked_sub(header_bytes(name, value)) else { continue };
-        room = left;
+        let Some(rest) = room.checked_sub(size::header_cost(name, value)) else { continue };
+        (room, left) = (rest, left - 1);
         kept = kept.insert(Header { key, value });
     }
     kept
@@ -256,6 +247,15 @@ mod tests {
     }
 
     #[test]
+    fn more_headers_than_a_message_may_have_are_cut() {
+        let with =
+            (0..65).fold(OwnedHeaders::new(), |headers, _| headers.insert(Header { key: "h", value: Some("1") }));
+        let cut = kept(b"key", &with, b"value", MOST);
+        assert_eq!((names(&cut.headers).len(), cut.value.as_deref()), (64, Some(b"value".as_slice())));
+        assert_eq!(cut.originals().next(), Some(("devtoolkit.original.headers.count".to_owned(), "65".to_owned())));
+    }
+
+    #[test]
     fn a_tombstone_stays_a_tombstone() {
         let large = vec![b'x'; 10_000];
         let with = headers(&[("large", &large)]);
@@ -286,7 +286,7 @@ mod tests {
             let with = headers(&[("a", b"1"), ("b", &[b'h'; 200])]);
             let twice = kept(&key, &with, &value, first).cut(then.min(first));
             prop_assert!(twice.bytes() <= then.min(first));
-            let fitting: usize = kafka::each_header(Some(twice.headers.as_borrowed())).map(|(n, v)| header_bytes(n, v)).sum();
+            let fitting: usize = kafka::each_header(Some(twice.headers.as_borrowed())).map(|(n, v)| size::header_cost(n, v)).sum();
             prop_assert!(twice.key.map_or(0, |key| key.len()) + twice.value.map_or(0, |value| value.len()) + fitting <= then.min(first));
         }
     }

@@ -156,6 +156,23 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Whether it has headers that librdkafka does not read: more than 100,000, or none that Kafka's own clients write.
+    pub fn has_unreadable_headers(&self) -> bool {
+        self.native_headers().is_err()
+    }
+
+    /// Null when it has none.
+    fn native_headers(&self) -> Result<*mut librdkafka::rd_kafka_headers_t, KafkaError> {
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: the message is alive.
+        let result = unsafe { librdkafka::rd_kafka_message_headers(self.message, &mut headers) };
+        match result {
+            librdkafka::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT => Ok(std::ptr::null_mut()),
+            error if error.is_error() => Err(KafkaError::MessageConsumption(error.into())),
+            _ => Ok(headers),
+        }
+    }
+
     fn read(&self) -> &librdkafka::rd_kafka_message_t {
         // SAFETY: the message is alive while `take` hands it over, and nobody can keep it longer.
         unsafe { &*self.message }
@@ -213,10 +230,8 @@ impl rdkafka::Message for Message<'_> {
     }
 
     fn headers(&self) -> Option<&BorrowedHeaders> {
-        let mut headers = std::ptr::null_mut();
-        // SAFETY: the message is alive.
-        let result = unsafe { librdkafka::rd_kafka_message_headers(self.message, &mut headers) };
+        let headers = self.native_headers().ok()?;
         // SAFETY: the headers belong to the message; a reference to BorrowedHeaders is this pointer and nothing else.
-        (!result.is_error()).then(|| unsafe { &*headers.cast::<BorrowedHeaders>() })
+        (!headers.is_null()).then(|| unsafe { &*headers.cast::<BorrowedHeaders>() })
     }
 }

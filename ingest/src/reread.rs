@@ -27,7 +27,7 @@ impl Reader {
     /// # Errors
     /// librdkafka does not take the settings.
     pub fn new(settings: &settings::Kafka) -> anyhow::Result<Self> {
-        let consumer = kafka::client_config(settings)
+        let consumer = kafka::consumer_config(settings)
             .set("group.id", &settings.group_id)
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "error")

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use common::event::{self, Accepted, Invalid, Timestamp};
+use common::event::{self, Accepted, Invalid, Reason, Timestamp};
 use common::settings;
 use serde::Serialize;
 
@@ -48,6 +48,14 @@ impl Refused {
 }
 
 fn accept(letter: &Letter, settings: &settings::Ingest) -> Result<(), Box<Invalid>> {
+    // Of headers that are too many a letter holds only some, and it is not sent again.
+    let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    let (bytes, most) = (length(&letter.key) + length(&letter.value), settings.max_message_bytes);
+    if bytes > most {
+        let problem =
+            format!("has {bytes} bytes with its key, expected at most {most} (setting ingest.max_message_bytes)");
+        return Err(Invalid::at("value", Reason::TooLarge, problem));
+    }
     let headers = letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
     let event = event::Message { value: letter.value.as_deref(), headers }.decode()?;
     Accepted::at(Timestamp::now(), settings.max_age, settings.max_future).check(&event)
@@ -61,12 +69,12 @@ mod tests {
     #[test]
     fn each_reason_has_its_first_letter() {
         let mut refused = Refused::default();
-        let settings = settings::Ingest::default();
-        for value in [b"{".as_slice(), b"{\"a", b"[1]", b"[]"] {
+        let settings = settings::Ingest { max_message_bytes: 6, ..Default::default() };
+        for value in [b"{".as_slice(), b"{\"a", b"[1]", b"[]", b"[{}]"] {
             refused.look(&Letter::read(&message(value, &[])), &settings);
         }
         let by_reason: Vec<_> = refused.by_reason().map(|(reason, again)| (reason, again.letters)).collect();
-        assert_eq!(by_reason, [("invalid_json", 2), ("not_an_object", 2)]);
-        assert_eq!(refused.letters(), 4);
+        assert_eq!(by_reason, [("invalid_json", 2), ("not_an_object", 2), ("too_large", 1)]);
+        assert_eq!(refused.letters(), 5);
     }
 }

@@ -9,6 +9,8 @@ use std::fmt;
 pub enum Reason {
     /// The message has no value at all.
     Tombstone,
+    /// More headers, more bytes of headers, or more bytes of key and value than is accepted.
+    TooLarge,
     /// The value has no bytes.
     EmptyValue,
     /// The value, a header or `data_base64` is not UTF-8.
@@ -63,8 +65,9 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Tombstone,
+        Self::TooLarge,
         Self::EmptyValue,
         Self::InvalidUtf8,
         Self::InvalidJson,
@@ -96,6 +99,7 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tombstone => "tombstone",
+            Self::TooLarge => "too_large",
             Self::EmptyValue => "empty_value",
             Self::InvalidUtf8 => "invalid_utf8",
             Self::InvalidJson => "invalid_json",
