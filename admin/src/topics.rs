@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use common::kafka::{self, unreachable_brokers};
 use common::settings;
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
@@ -191,20 +191,11 @@ impl Topics {
         let mut found = Vec::new();
         for topic in metadata.topics().iter().filter(|topic| names.contains(&topic.name())) {
             let (name, partitions) = (topic.name().to_owned(), topic.partitions().len());
-            let entries = self.config(&name).await?.entries.into_iter();
+            let entries = kafka::topic_settings(&self.client, &name).await?.entries.into_iter();
             let config = entries.filter_map(|entry| Some((entry.name, entry.value?))).collect();
             found.push(Found { name, partitions, config });
         }
         Ok(found)
-    }
-
-    async fn config(&self, topic: &str) -> anyhow::Result<ConfigResource> {
-        let asked = [ResourceSpecifier::Topic(topic)];
-        let told = async {
-            let mut answers = self.client.describe_configs(&asked, &options()).await?;
-            anyhow::Ok(answers.pop().context("Kafka did not answer")??)
-        };
-        told.await.with_context(|| format!("the settings of topic {topic} cannot be read"))
     }
 
     /// Sets what differs on a topic that exists.
@@ -214,7 +205,7 @@ impl Topics {
     pub async fn change(&self, change: &Change) -> anyhow::Result<()> {
         let Change { topic, key, to, .. } = change;
         // rust-rdkafka knows only the request that replaces all settings of a topic: the others go with it.
-        let entries = self.config(topic).await?.entries;
+        let entries = kafka::topic_settings(&self.client, topic).await?.entries;
         let others: Vec<_> = entries
             .iter()
             .filter(|entry| matches!(entry.source, ConfigSource::DynamicTopic) && entry.name != *key)

@@ -4,9 +4,10 @@ use std::ffi::CStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::bindings::{rd_kafka_header_get_all, rd_kafka_headers_t};
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, Headers, OwnedHeaders};
@@ -18,6 +19,9 @@ use crate::settings::Kafka;
 
 /// How long the first answer of a broker is waited for.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
+
+/// How long the brokers are waited for to tell a topic's settings.
+const TOPIC_SETTINGS: Duration = Duration::from_secs(15);
 
 /// Brokers and security of the settings; callers add what makes them a consumer or a producer.
 pub fn client_config(settings: &Kafka) -> ClientConfig {
@@ -74,6 +78,20 @@ pub fn partition_count<C: ConsumerContext>(
         settings.brokers
     );
     Ok(found.partitions().len())
+}
+
+/// The settings of a topic, also those that are the broker's.
+///
+/// # Errors
+/// The brokers do not tell.
+pub async fn topic_settings(client: &AdminClient<DefaultClientContext>, topic: &str) -> anyhow::Result<ConfigResource> {
+    let asked = [ResourceSpecifier::Topic(topic)];
+    let told = async {
+        let options = AdminOptions::new().request_timeout(Some(TOPIC_SETTINGS));
+        let mut answers = client.describe_configs(&asked, &options).await?;
+        anyhow::Ok(answers.pop().context("Kafka did not answer")??)
+    };
+    told.await.with_context(|| format!("the settings of topic {topic} cannot be read"))
 }
 
 /// What to say when no broker answers. Takes a second to ask librdkafka for the reason: its errors say no more than that

@@ -1,5 +1,6 @@
 //! Creating, filling, reading and deleting Kafka topics, for tests: whole, simple, and blocking where librdkafka blocks.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -214,6 +215,17 @@ pub async fn set_config(brokers: &str, topic: &str, config: Config<'_>) -> anyho
     let new = config.iter().fold(new, |new, (key, value)| new.set(key, value));
     let results = admin(brokers)?.alter_configs(&[new], &AdminOptions::new()).await?;
     results.into_iter().try_for_each(|result| result.map(drop)).map_err(|(topic, code)| anyhow!("{topic:?}: {code}"))
+}
+
+/// The settings of a topic, also those that are the broker's.
+///
+/// # Errors
+/// When the broker does not tell.
+pub async fn settings(brokers: &str, topic: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let asked = [ResourceSpecifier::Topic(topic)];
+    let told = admin(brokers)?.describe_configs(&asked, &AdminOptions::new()).await?.pop();
+    let entries = told.context("no answer")?.map_err(|code| anyhow!("{topic}: {code}"))?.entries;
+    Ok(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
 }
 
 /// Removes the messages of a partition before `offset`, as retention does.

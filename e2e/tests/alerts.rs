@@ -66,7 +66,8 @@ async fn inhibited(alerts: &[&str]) -> BTreeSet<String> {
 async fn without_a_primary_only_what_follows_from_it_is_kept_silent() {
     let follows =
         ["IngestStalled", "IngestDelayed", "RollupLate", "RollupFailing", "DayDirtyTooLong", "FailedLoginsUnseen"];
-    let told = ["MongodbNoPrimary", "AggregatorDown", "IngestDown", "DeadLetters", "EventsExpiredUnread"];
+    let told =
+        ["MongodbNoPrimary", "AggregatorDown", "IngestDown", "DeadLetters", "EventsExpiredUnread", "EventsExpireSoon"];
     let alerts: Vec<&str> = told.into_iter().chain(follows).collect();
     assert_eq!(inhibited(&alerts).await, follows.map(str::to_owned).into());
 }

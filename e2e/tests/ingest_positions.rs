@@ -118,3 +118,37 @@ async fn a_topic_that_is_created_again_under_a_worker_is_read_from_its_start() {
     until_committed(&world).await;
     worker.stop(Duration::from_secs(10)).await;
 }
+
+/// Retention goes by the time that Kafka has for a message: here the sender's.
+#[tokio::test]
+async fn how_long_kafka_still_keeps_the_oldest_unread_event_is_shown_before_it_is_removed() {
+    const LEFT: &str = "devtoolkit_ingest_retention_left_seconds";
+    let world = World::new("expires-soon").await.with_env("INGEST__MAX_EVENTS_PER_SECOND", "5");
+    world.run_ok("admin", &["migrate"]).await;
+    let four_hours = [("message.timestamp.type", "CreateTime"), ("retention.ms", "14400000")];
+    topic::set_config(world.brokers(), &world.topic(), &four_hours).await.unwrap();
+    eventually(PATIENCE, "the topic's settings", async || {
+        let settings = topic::settings(world.brokers(), &world.topic()).await.ok()?;
+        (settings.get("retention.ms").map(String::as_str) == Some("14400000")).then_some(())
+    })
+    .await;
+    let hour_ago = chrono::Utc::now().timestamp_millis() - 3_600_000;
+    let old = |message| Message { timestamp: Some(hour_ago), ..message };
+    let waiting: Vec<_> = on_partition_0(tool_uses(0, 2_000)).into_iter().map(old).collect();
+    let (first, rest) = waiting.split_at(10);
+    world.produce(first).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    let left = async |what: &str, is_right: &dyn Fn(f64) -> bool| {
+        eventually(PATIENCE, what, async || worker.metric(LEFT).await.filter(|left| is_right(*left))).await
+    };
+    until_committed(&world).await;
+    left("infinite time while nothing waits", &|left| left == f64::INFINITY).await;
+    eventually(PATIENCE, "the topic's retention", async || {
+        worker.metric("devtoolkit_ingest_retention_seconds").await.filter(|kept| *kept == 14_400.0)
+    })
+    .await;
+    world.produce(rest).await;
+    let shown = left("three hours", &|left| left.is_finite()).await;
+    assert!((10_000.0..=10_800.0).contains(&shown), "{shown} s are left of an event of an hour ago, kept for four");
+    worker.stop(Duration::from_secs(10)).await;
+}

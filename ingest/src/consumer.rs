@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{Batch, Limits};
 use crate::commits;
 use crate::decode::Decoder;
+use crate::expiry::{Retention, Unread};
 use crate::flow::{FlowControl, Reading};
 use crate::lag::Lag;
 use crate::late;
@@ -84,6 +85,8 @@ pub struct Parts {
     pub decoder: Decoder,
     /// The limits in force.
     pub rates: watch::Receiver<Rates>,
+    /// How long the topic keeps messages.
+    pub retention: watch::Receiver<Retention>,
     /// Where the batches are written.
     pub runtime: tokio::runtime::Handle,
 }
@@ -110,6 +113,7 @@ pub fn run(
         limits: Limits::from(&settings.ingest),
         tracker: OffsetTracker::default(),
         lag: Lag::default(),
+        unread: Unread::default(),
         open: Batch::default(),
         spare: Vec::new(),
         tell,
@@ -156,6 +160,7 @@ struct Worker<'a> {
     limits: Limits,
     tracker: OffsetTracker,
     lag: Lag,
+    unread: Unread,
     open: Batch,
     /// Emptied batches, whose memory serves again.
     spare: Vec<Batch>,
@@ -256,6 +261,9 @@ impl Worker<'_> {
             Step::Skipped { expected } => self.note_expired(partition, expected, offset),
             Step::Back { expected } => self.begin_again(partition, expected, offset),
         }
+        if let Some(millis) = message.timestamp().to_millis() {
+            self.unread.read_to(partition, millis);
+        }
     }
 
     fn seal_if_full(&mut self) {
@@ -267,6 +275,7 @@ impl Worker<'_> {
     /// Takes note that everything before `offset` of a partition is read. The offsets after the last message are no messages,
     /// and are committed with the next batch: the lag would count them for ever.
     fn take_end(&mut self, partition: Partition, offset: i64) {
+        self.unread.read_to(partition, Timestamp::now().millis());
         match self.positions.end(partition, offset) {
             Step::Next => return,
             Step::Skipped { expected } => self.note_expired(partition, expected, offset),
@@ -490,7 +499,18 @@ impl Worker<'_> {
             self.progress_at = Instant::now();
         }
         metrics::without_progress(self.progress_at.elapsed());
+        self.show_retention();
         metrics::window(self.flow.window());
+    }
+
+    fn show_retention(&mut self) {
+        let now = Timestamp::now().millis();
+        let (waiting, idle): (Vec<_>, Vec<_>) =
+            self.tracker.partitions().partition(|partition| self.lag.waits(*partition));
+        // What comes to these later comes after now.
+        idle.into_iter().for_each(|partition| self.unread.read_to(partition, now));
+        let retention = *self.parts.retention.borrow_and_update();
+        metrics::retention(retention.seconds(), self.unread.left(waiting.into_iter(), retention, now));
     }
 
     /// The one place that commits: the next offset to read, which is what Kafka keeps.

@@ -51,6 +51,11 @@ impl Lag {
         }
     }
 
+    /// Whether messages of a partition wait.
+    pub fn waits(&self, partition: Partition) -> bool {
+        self.0.get(&partition).is_some_and(|known| known.messages() > 0)
+    }
+
     /// Sets the gauges, and returns the sum.
     pub fn show(&self) -> i64 {
         let mut sum = 0;
@@ -85,6 +90,7 @@ mod tests {
         lag.assigned(0, Some(10), Some(110));
         lag.assigned(1, None, None);
         assert_eq!(lag.show(), 100);
+        assert!(lag.waits(0) && !lag.waits(1) && !lag.waits(7));
         lag.note_ends(&[(0, 130), (1, 5), (7, 1_000)]);
         assert_eq!(lag.show(), 120);
         lag.committed(&[(0, 130), (1, 2), (7, 1)]);

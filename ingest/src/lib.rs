@@ -5,7 +5,7 @@
 //! hands over what was refused; when both are acknowledged, [`offsets`] says how far the topic may be committed.
 //!
 //! Beside the path, `size` says how large a message may be, `kept` says what a dead letter keeps of its message, `flow` says when reading pauses, `positions` notices
-//! offsets that were left out, and [`lag`] says how many messages wait; [`late`] marks the days of late events dirty before
+//! offsets that were left out, [`lag`] says how many messages wait, and `expiry` how long Kafka still keeps them; [`late`] marks the days of late events dirty before
 //! their offsets are committed, and `commits` hears of commits that fail; [`conflicts`] looks whether
 //! what was absorbed is what was stored; [`throttle`] bounds rates ([`live_settings`] changes them while the worker runs, [`check_config`] shows them), and [`presence`] and
 //! [`tools`] count what the live dashboards show.
@@ -18,6 +18,7 @@ pub mod conflicts;
 pub mod consumer;
 pub mod dead_letter;
 pub mod decode;
+mod expiry;
 mod flow;
 mod kept;
 pub mod lag;

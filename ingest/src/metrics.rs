@@ -86,6 +86,14 @@ declare_metrics! {
         "devtoolkit_ingest_expired_unread_total",
         "Offsets that the topic's retention removed before this worker read them; the log says which",
     );
+    RETENTION = gauge(
+        "devtoolkit_ingest_retention_seconds",
+        "How long the topic keeps a message (retention.ms), asked every 5 minutes; infinite when for ever, not a number when Kafka did not say",
+    );
+    RETENTION_LEFT = gauge(
+        "devtoolkit_ingest_retention_left_seconds",
+        "Until retention removes the oldest event that this worker has not read, of the partitions that it has read from; infinite when nothing waits or nothing is removed, negative when it may be gone",
+    );
     DELAY = histogram(
         "devtoolkit_ingest_delay_seconds",
         &[
@@ -278,6 +286,12 @@ pub fn lag(partition: Partition, messages: i64) {
 /// Offsets of the topic were removed before they were read.
 pub fn expired_unread(offsets: i64) {
     EXPIRED_UNREAD.counter(&[]).increment(u64::try_from(offsets).unwrap_or(0));
+}
+
+/// How long the topic keeps a message, and until it removes the oldest one that is not read, in seconds.
+pub fn retention(kept: f64, left: f64) {
+    RETENTION.gauge(&[]).set(kept);
+    RETENTION_LEFT.gauge(&[]).set(left);
 }
 
 /// The series of one tool.

@@ -60,6 +60,7 @@ impl Worker<'_> {
             };
             self.positions.assigned(partition, next, end);
             self.lag.assigned(partition, next, end);
+            self.unread.forget(partition);
         }
         start
     }
@@ -88,6 +89,7 @@ impl Worker<'_> {
         for partition in &numbers {
             self.positions.revoked(*partition);
             self.lag.revoked(*partition);
+            self.unread.forget(*partition);
             self.parts.decoder.forget_partition(*partition);
         }
         self.tracker.revoke(numbers);
