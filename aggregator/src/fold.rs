@@ -5,13 +5,15 @@
 //!
 //! The state is proportional to users, sessions and tools, not to events: 32 bytes a session; 57 a user, times the slack
 //! of a hash table (1.15 to 2.3), and 8 for each time of presence beyond a user's second. Each reader has a [`Fold`] of what
-//! is not counted by user or session; users and sessions are in [`shards`], which all readers share.
+//! is not counted by user or session; users and sessions are in [`shards`], which all readers share. Of tools that nobody
+//! knows, [`tools`] bounds the number.
 
 pub mod exact;
 pub mod ids;
 pub mod presence;
 pub mod sessions;
 pub mod shards;
+pub mod tools;
 pub mod totals;
 pub mod visits;
 
@@ -23,9 +25,9 @@ use common::documents::activity_log::Action;
 use common::documents::rollup_day::Inputs;
 
 use exact::Mean;
-use ids::IdMap;
 use presence::{Crowd, LINGER, Presence, Stay};
 use shards::{Found, Shards};
+use tools::{Known, Tools};
 use totals::Sums;
 use visits::Visit;
 
@@ -82,17 +84,19 @@ pub struct Fold {
     day_start: i64,
     inputs: Inputs,
     page_views: u64,
-    tools: IdMap<Tool>,
+    healthy_checks: u64,
+    tools: Tools<Tool>,
 }
 
-/// One tool's part of the day.
-#[derive(Clone, Debug, Default)]
-struct Tool {
-    uses: u64,
-    failures: u64,
-    response_time: Mean,
-    checks: u64,
-    healthy_checks: u64,
+/// One tool's uses of the day.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tool {
+    /// How many.
+    pub uses: u64,
+    /// Of them, those that failed.
+    pub failures: u64,
+    /// Of the uses that have one.
+    pub response_time: Mean,
 }
 
 /// One user's part of the day.
@@ -114,9 +118,9 @@ pub type People = Shards<User, ()>;
 
 impl Fold {
     /// Nothing of `day` yet.
-    pub fn new(day: Day) -> Self {
+    pub fn new(day: Day, known: &Known) -> Self {
         let day_start = day.start().timestamp_millis();
-        Self { day_start, inputs: Inputs::default(), page_views: 0, tools: IdMap::default() }
+        Self { day_start, inputs: Inputs::default(), page_views: 0, healthy_checks: 0, tools: Tools::new(known) }
     }
 
     /// Takes in what another reader has.
@@ -125,16 +129,20 @@ impl Fold {
         self.inputs.activity += other.inputs.activity;
         self.inputs.health_checks += other.inputs.health_checks;
         self.page_views += other.page_views;
-        for (id, tool) in other.tools {
-            self.tools.entry(id).or_default().merge(tool);
-        }
+        self.healthy_checks += other.healthy_checks;
+        self.tools.merge(other.tools);
+    }
+
+    /// About the bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.tools.bytes()
     }
 
     /// Adds a tool use.
     #[inline]
     pub fn add_tool_use(&mut self, tool_use: &ToolUse, found: &mut Found<User, ()>) {
         self.inputs.tool_usage += 1;
-        let tool = self.tools.entry(tool_use.tool).or_default();
+        let tool = self.tools.entry(tool_use.tool);
         tool.uses += 1;
         tool.failures += u64::from(!tool_use.success);
         if let Some(response_time) = tool_use.response_time {
@@ -168,9 +176,7 @@ impl Fold {
     #[inline]
     pub fn add_health_check(&mut self, check: &HealthCheck) {
         self.inputs.health_checks += 1;
-        let tool = self.tools.entry(check.tool).or_default();
-        tool.checks += 1;
-        tool.healthy_checks += u64::from(check.healthy);
+        self.healthy_checks += u64::from(check.healthy);
     }
 }
 
@@ -193,15 +199,9 @@ impl Passes {
         let sums = &mut self.sums;
         sums.inputs = Inputs { unreadable: i64::try_from(unreadable).unwrap_or(i64::MAX), ..fold.inputs };
         sums.page_views = fold.page_views;
-        for (id, tool) in fold.tools {
-            if tool.uses > 0 {
-                sums.tools_by_use.push((id, tool.uses));
-            }
-            sums.failures += tool.failures;
-            sums.response_time.merge(tool.response_time);
-            sums.checks += tool.checks;
-            sums.healthy_checks += tool.healthy_checks;
-        }
+        sums.checks = sums.inputs.health_checks.unsigned_abs();
+        sums.healthy_checks = fold.healthy_checks;
+        sums.add_tools(&fold.tools);
     }
 
     /// Adds the users and sessions of a pass, with so many threads. Takes the sessions out.
@@ -257,13 +257,15 @@ impl Passes {
     }
 }
 
-impl Tool {
+impl tools::Tool for Tool {
     fn merge(&mut self, other: Self) {
         self.uses += other.uses;
         self.failures += other.failures;
         self.response_time.merge(other.response_time);
-        self.checks += other.checks;
-        self.healthy_checks += other.healthy_checks;
+    }
+
+    fn heap_bytes(&self) -> usize {
+        0
     }
 }
 

@@ -20,6 +20,7 @@ use rustc_hash::FxHashMap;
 use crate::fold::exact::ratio;
 use crate::fold::ids::IdMap;
 use crate::fold::shards::Shard;
+use crate::fold::tools::{TOGETHER, Tools};
 use crate::lookup;
 use crate::scan::pass::{Limits, Pass, Unread, pass};
 use crate::source::Source;
@@ -95,7 +96,7 @@ impl Ledger {
 /// What the passes that are over have found.
 #[derive(Default)]
 struct Passes {
-    tools: Option<IdMap<Tool>>,
+    tools: Option<Tools<Tool>>,
     people: IdMap<UsersOfTool>,
     /// Still without their visits, for a session may be of a user of another shard.
     users: Vec<UserDay>,
@@ -107,12 +108,17 @@ impl Passes {
     fn add(&mut self, day: Day, shard: Shard<User, Option<ObjectId>>, plans: &IdMap<Plan>, now: DateTime) {
         for (id, user) in &shard.users {
             let plan = plans.get(id);
+            // A user of several tools that are counted together is one user of them.
+            let mut together = None;
             for (tool, uses) in &user.uses {
-                let people = self.people.entry(*tool).or_default();
-                people.users += 1;
-                if let Some(plan) = plan {
-                    *people.uses_by_plan.entry(*plan).or_default() += u64::from(*uses);
+                if self.tools.as_ref().is_none_or(|tools| tools.has(tool)) {
+                    self.people.entry(*tool).or_default().add(plan, (*uses).into());
+                } else {
+                    *together.get_or_insert(0) += u64::from(*uses);
                 }
+            }
+            if let Some(uses) = together {
+                self.people.entry(TOGETHER).or_default().add(plan, uses);
             }
             self.users.push(user_day(day, *id, user, now));
         }
@@ -131,7 +137,7 @@ impl Passes {
         let nobody = UsersOfTool::default();
         let mut tools: Vec<ToolDay> = tools
             .iter()
-            .flatten()
+            .flat_map(|tools| tools.each().chain(tools.together().map(|tool| (&TOGETHER, tool))))
             .map(|(id, tool)| tool_day(day, *id, tool, people.get(id).unwrap_or(&nobody), now))
             .collect();
         tools.sort_unstable_by_key(|tool| tool.tool_id);
@@ -150,6 +156,15 @@ impl Passes {
 struct UsersOfTool {
     users: u64,
     uses_by_plan: FxHashMap<Plan, u64>,
+}
+
+impl UsersOfTool {
+    fn add(&mut self, plan: Option<&Plan>, uses: u64) {
+        self.users += 1;
+        if let Some(plan) = plan {
+            *self.uses_by_plan.entry(*plan).or_default() += uses;
+        }
+    }
 }
 
 fn tool_day(day: Day, id: ObjectId, tool: &Tool, people: &UsersOfTool, now: DateTime) -> ToolDay {

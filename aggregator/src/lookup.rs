@@ -23,6 +23,7 @@ use serde::Deserialize;
 
 use crate::fold::People;
 use crate::fold::ids::IdMap;
+use crate::fold::tools::Known;
 use crate::retention::Retention;
 use crate::schedule;
 use crate::source::Source;
@@ -133,6 +134,23 @@ pub fn created_before(day: Day) -> Document {
 
 fn users(database: &Database) -> Collection<RawDocumentBuf> {
     database.collection(user::COLLECTION)
+}
+
+/// The tools that there are.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn tools(database: &Database) -> anyhow::Result<Known> {
+    let tools = database.collection::<RawDocumentBuf>(tool::COLLECTION);
+    let mut batches = tools.find(doc! {}).projection(doc! { "_id": 1 }).batch().await.context("reading the tools")?;
+    let mut ids = Vec::new();
+    while let Some(batch) = batches.try_next().await.context("reading the tools")? {
+        for document in batch.doc_slices()? {
+            let RawBsonRef::Document(document) = document? else { continue };
+            ids.extend(document.get_object_id("_id").ok());
+        }
+    }
+    Ok(ids.into_iter().collect())
 }
 
 /// The names of those of `tools` that have one.

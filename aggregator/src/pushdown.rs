@@ -16,17 +16,18 @@ use common::documents::activity_log::{self, Action};
 use common::documents::rollup_day::Inputs;
 use common::documents::{health_check, usage_analytics, user};
 use futures::TryStreamExt;
-use mongodb::Database;
 use mongodb::options::ReadConcern;
+use mongodb::{Cursor, Database};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::fold::exact::{self, Mean};
 use crate::fold::presence::LINGER;
+use crate::fold::tools::{Known, Tool as _, Tools};
 use crate::fold::totals::{Sums, VisitSums};
 use crate::fold::visits::LONGEST_GAP;
-use crate::fold::{FARTHEST, Totals};
-use crate::lookup::created_before;
+use crate::fold::{self, FARTHEST, Totals};
+use crate::lookup::{self, created_before};
 use crate::source::within;
 
 /// What `day`'s events say, and how many of its active users were created before it began.
@@ -34,8 +35,9 @@ use crate::source::within;
 /// # Errors
 /// MongoDB fails.
 pub async fn count(database: &Database, day: Day) -> anyhow::Result<(Totals, u64)> {
-    let (tools, activities, checks, people, visits, peak) = tokio::try_join!(
-        rows::<Tool>(database, usage_analytics::COLLECTION, tools(day), "counting the tool uses"),
+    let known = lookup::tools(database).await?;
+    let ((tools, unreadable), activities, checks, people, visits, peak) = tokio::try_join!(
+        tool_uses(database, day, &known),
         row::<Activities>(database, activity_log::COLLECTION, activities(day), "counting the activities"),
         row::<Checks>(database, health_check::COLLECTION, checks(day), "counting the health checks"),
         row::<People>(database, usage_analytics::COLLECTION, people(day), "counting the active users"),
@@ -47,7 +49,7 @@ pub async fn count(database: &Database, day: Day) -> anyhow::Result<(Totals, u64
             tool_usage: 0,
             activity: activities.readable,
             health_checks: checks.readable,
-            unreadable: activities.unreadable + checks.unreadable,
+            unreadable: unreadable + activities.unreadable + checks.unreadable,
         },
         active_users: unsigned(people.active),
         tool_users: unsigned(people.used_a_tool),
@@ -58,18 +60,27 @@ pub async fn count(database: &Database, day: Day) -> anyhow::Result<(Totals, u64
         ..Sums::default()
     };
     (sums.visits, sums.tool_visits) = visits.sums()?;
-    for tool in tools {
+    sums.add_tools(&tools);
+    let mut totals = sums.totals();
+    totals.inputs.tool_usage = i64::try_from(totals.tool_uses).unwrap_or(i64::MAX);
+    Ok((totals, unsigned(people.returning)))
+}
+
+/// The tool uses by tool, and how many documents cannot be read.
+async fn tool_uses(database: &Database, day: Day, known: &Known) -> anyhow::Result<(Tools<fold::Tool>, i64)> {
+    const PURPOSE: &str = "counting the tool uses";
+    let (mut of_day, mut unreadable) = (Tools::<fold::Tool>::new(known), 0);
+    let mut rows = rows::<Tool>(database, usage_analytics::COLLECTION, tools(day), PURPOSE).await?;
+    while let Some(tool) = rows.try_next().await.context(PURPOSE)? {
         match tool.id {
-            Some(id) => {
-                sums.inputs.tool_usage += tool.uses;
-                sums.tools_by_use.push((id, unsigned(tool.uses)));
-                sums.failures += unsigned(tool.failures);
-                sums.response_time.merge(tool.response_time());
-            }
-            None => sums.inputs.unreadable += tool.uses,
+            Some(id) => of_day.entry(id).merge(tool.counted()),
+            None => unreadable += tool.uses,
         }
     }
-    Ok((sums.totals(), unsigned(people.returning)))
+    // Whether there are too many is known with the last.
+    let mut settled = Tools::new(known);
+    settled.merge(of_day);
+    Ok((settled, unreadable))
 }
 
 async fn rows<T: DeserializeOwned + Send + Sync + Unpin>(
@@ -77,16 +88,15 @@ async fn rows<T: DeserializeOwned + Send + Sync + Unpin>(
     collection: &str,
     pipeline: Vec<Document>,
     purpose: &'static str,
-) -> anyhow::Result<Vec<T>> {
-    let rows = database
+) -> anyhow::Result<Cursor<T>> {
+    database
         .collection::<Document>(collection)
         .aggregate(pipeline)
         .allow_disk_use(true)
         .read_concern(ReadConcern::majority())
         .with_type::<T>()
         .await
-        .context(purpose)?;
-    rows.try_collect().await.context(purpose)
+        .context(purpose)
 }
 
 /// The one row of a pipeline that groups everything; of nothing it makes no row.
@@ -96,7 +106,8 @@ async fn row<T: DeserializeOwned + Default + Send + Sync + Unpin>(
     pipeline: Vec<Document>,
     purpose: &'static str,
 ) -> anyhow::Result<T> {
-    Ok(rows(database, collection, pipeline, purpose).await?.pop().unwrap_or_default())
+    let mut rows = rows(database, collection, pipeline, purpose).await?;
+    Ok(rows.try_next().await.context(purpose)?.unwrap_or_default())
 }
 
 #[derive(Deserialize)]
@@ -113,8 +124,12 @@ struct Tool {
 }
 
 impl Tool {
-    fn response_time(&self) -> Mean {
-        Mean::of_parts(unsigned(self.timed), [self.whole, self.upper, self.lower].map(unsigned))
+    fn counted(&self) -> fold::Tool {
+        fold::Tool {
+            uses: unsigned(self.uses),
+            failures: unsigned(self.failures),
+            response_time: Mean::of_parts(unsigned(self.timed), [self.whole, self.upper, self.lower].map(unsigned)),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 use aggregator::fold::shards::{Found, SHARDS};
+use aggregator::fold::tools::Known;
 use aggregator::fold::{Fold, People};
 use aggregator::scan::pass::Part;
 use aggregator::source::Source;
@@ -16,7 +17,7 @@ fn fold(criterion: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements(ends.len() as u64));
     group.bench_function("fold", |bencher| {
         bencher.iter(|| {
-            let (mut fold, mut found) = (Fold::of(day), Found::default());
+            let (mut fold, mut found) = (Fold::of(day, &Known::default()), Found::default());
             let people = People::new(0..SHARDS, usize::MAX);
             let mut start = 0;
             // As many as a reader meets in a slice.

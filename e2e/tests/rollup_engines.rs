@@ -280,3 +280,50 @@ async fn verify_finds_what_was_changed_by_hand_and_what_came_late() {
     setting.db().collection::<Document>("rollup_days").update_one(doc! { "_id": &to }, seal).await.unwrap();
     assert!(setting.run_ok("aggregator", &verify).await.contains("sealed"));
 }
+
+#[tokio::test]
+async fn more_unknown_tools_than_may_be_are_one_row_and_known_ones_stay_exact() {
+    let world = World::new("engines-unknown").await;
+    let day = Day::yesterday();
+    events::store_people_and_tools(world.db(), &events::users(day), &events::tools()).await;
+    events::store(world.db(), &events::random(day, 2_000, 7)).await;
+    let limits = Limits { readers: 3, memory: 64 << 20 };
+    let read = async || {
+        let ledger = ledger::of(world.db(), day, limits, &[], DateTime::from_millis(0)).await.unwrap();
+        let [scan, pushdown] = both(world.db(), day).await;
+        assert_eq!(scan, pushdown);
+        (scan.0, ledger.tools)
+    };
+    let (before, rows_before) = read().await;
+    // Each with the largest response time, of few users.
+    const UNKNOWN: usize = 30_000;
+    let start = DateTime::from_chrono(day.start());
+    for first in (0..UNKNOWN).step_by(10_000) {
+        let uses = (first..first + 10_000).map(|number| {
+            let user = ObjectId::from_bytes([number as u8 % 5; 12]);
+            let mut tool = [9; 12];
+            tool[4..].copy_from_slice(&(number as u64).to_be_bytes());
+            doc! {
+                "toolId": ObjectId::from_bytes(tool), "userId": user, "timestamp": start,
+                "usage": { "startTime": start, "endTime": start, "success": true, "duration": 1_i64 },
+                "performance": { "responseTime": LARGEST },
+            }
+        });
+        world.db().collection::<Document>("usage_analytics").insert_many(uses).await.unwrap();
+    }
+    let (after, mut rows) = read().await;
+    assert_eq!(after.tool_uses, before.tool_uses + UNKNOWN as u64);
+    let together = rows.remove(0);
+    assert_eq!(together.tool_id, ObjectId::from_bytes([0; 12]));
+    let known: Vec<ObjectId> = events::tools().keys().map(|id| id.parse().unwrap()).collect();
+    let (of_known, unknown): (Vec<_>, Vec<_>) = rows_before.into_iter().partition(|row| known.contains(&row.tool_id));
+    assert_eq!(rows, of_known, "the rows of known tools are those without the others");
+    let unknown_uses: i64 = unknown.iter().map(|row| row.usage).sum();
+    assert_eq!(together.usage, UNKNOWN as i64 + unknown_uses);
+    assert!((5..=5 + 30).contains(&together.unique_users), "{} users", together.unique_users);
+    assert_eq!(together.response_time.histogram.last().map(|bucket| bucket.count), Some(UNKNOWN as i64));
+    let ranked =
+        |totals: &Totals| totals.tools_by_use.iter().filter(|(id, _)| known.contains(id)).copied().collect::<Vec<_>>();
+    assert_eq!(ranked(&after), ranked(&before));
+    assert_eq!(after.tools_by_use, ranked(&after), "what is counted together has no place among the most used");
+}

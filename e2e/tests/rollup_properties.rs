@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use aggregator::daily::{self, Ingredients};
 use aggregator::fold::shards::{Found, SHARDS};
+use aggregator::fold::tools::Known;
 use aggregator::fold::{Fold, Passes, People, Totals};
 use aggregator::lookup::UserCounts;
 use aggregator::scan::pass::{Part, Unread};
@@ -26,7 +27,7 @@ struct Folded {
 
 impl Folded {
     fn new(held: Range<usize>) -> Self {
-        Self { fold: Fold::of(day()), people: People::new(held, usize::MAX) }
+        Self { fold: Fold::of(day(), &Known::default()), people: People::new(held, usize::MAX) }
     }
 
     /// Of everything in one slice.
@@ -39,7 +40,7 @@ impl Folded {
     /// A slice of a reader of its own.
     fn add<'a>(&mut self, stored: impl IntoIterator<Item = &'a Stored>) {
         let of_the_day = day().start().timestamp_millis()..day().end().timestamp_millis();
-        let (mut fold, mut found) = (Fold::of(day()), Found::default());
+        let (mut fold, mut found) = (Fold::of(day(), &Known::default()), Found::default());
         for Stored { source, at, document, .. } in stored {
             if of_the_day.contains(at) {
                 fold.add(*source, document, &mut found).unwrap();
@@ -130,7 +131,7 @@ proptest! {
         let mut passes = Vec::new();
         let mut unread = Unread::of_a_day();
         while let Some(held) = unread.next() {
-            let mut folded = Folded { fold: Fold::of(day()), people: People::new(held, limit) };
+            let mut folded = Folded { fold: Fold::of(day(), &Known::default()), people: People::new(held, limit) };
             stored.chunks(7).for_each(|slice| folded.add(slice));
             unread.done(day(), &folded.people.held());
             passes.push(folded);

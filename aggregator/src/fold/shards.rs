@@ -54,6 +54,8 @@ pub struct Shards<U: User, O> {
     /// From `start` on; none of what was let go.
     all: Vec<Mutex<Option<Shard<U, O>>>>,
     bytes: AtomicUsize,
+    /// Bytes that the readers hold of tools.
+    beside: AtomicUsize,
     limit: usize,
 }
 
@@ -93,7 +95,14 @@ impl<U: User, O: Owner> Shards<U, O> {
     /// Empty; passes over what is of other shards than `held`. Shards are let go when they take more than `limit` bytes.
     pub fn new(held: Range<usize>, limit: usize) -> Self {
         let all = held.clone().map(|_| Mutex::new(Some(Shard::default()))).collect();
-        Self { start: held.start, end: Mutex::new(held.end), all, bytes: AtomicUsize::new(0), limit }
+        Self {
+            start: held.start,
+            end: Mutex::new(held.end),
+            all,
+            bytes: AtomicUsize::new(0),
+            beside: AtomicUsize::new(0),
+            limit,
+        }
     }
 
     /// The shards that were not let go.
@@ -104,6 +113,16 @@ impl<U: User, O: Owner> Shards<U, O> {
     /// Bytes of users and sessions.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// A reader holds so many bytes beside, instead of so many as it held before: they count against the limit.
+    pub fn beside(&self, before: usize, now: usize) {
+        self.beside.fetch_add(now, Ordering::Relaxed);
+        self.beside.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    fn is_over_limit(&self) -> bool {
+        self.bytes() + self.beside.load(Ordering::Relaxed) > self.limit
     }
 
     /// Takes over what a reader has found.
@@ -158,11 +177,11 @@ impl<U: User, O: Owner> Shards<U, O> {
 
     /// At least one shard stays, or no pass would get further.
     fn fit(&self) {
-        if self.bytes() <= self.limit {
+        if !self.is_over_limit() {
             return;
         }
         let mut end = lock(&self.end);
-        while self.bytes() > self.limit && *end > self.start + 1 {
+        while self.is_over_limit() && *end > self.start + 1 {
             *end = self.start + (*end - self.start) / 2;
             for shard in &self.all[*end - self.start..] {
                 let dropped = lock(shard).take();
@@ -398,6 +417,19 @@ mod tests {
         assert_eq!(shards.bytes(), bytes_of_all(&shards));
         // Not kept for the next time either.
         assert!(found.shares.iter().all(|share| share.changes.is_empty() && share.sessions.is_empty()));
+    }
+
+    #[test]
+    fn what_readers_hold_beside_counts() {
+        let shards = filled(usize::MAX / 2);
+        shards.beside(0, usize::MAX / 2);
+        shards.take(&mut Found::default());
+        assert_eq!(shards.held(), 0..1);
+        let shards = filled(usize::MAX / 2);
+        shards.beside(0, usize::MAX / 2);
+        shards.beside(usize::MAX / 2, 7);
+        shards.take(&mut Found::default());
+        assert_eq!(shards.held(), 0..SHARDS);
     }
 
     #[test]

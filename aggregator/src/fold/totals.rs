@@ -5,7 +5,9 @@ use std::cmp::Reverse;
 use bson::oid::ObjectId;
 use common::documents::rollup_day::Inputs;
 
+use super::Tool;
 use super::exact::{Mean, ratio};
+use super::tools::Tools;
 use super::visits::Visit;
 
 const MINUTE: u128 = 60 * 1000;
@@ -19,8 +21,10 @@ pub struct Sums {
     pub active_users: u64,
     /// Distinct users of tools.
     pub tool_users: u64,
-    /// Every used tool once, with its uses, in any order.
+    /// Every used tool once that is counted for itself, with its uses, in any order.
     pub tools_by_use: Vec<(ObjectId, u64)>,
+    /// Uses of the tools that are counted together.
+    pub other_uses: u64,
     /// Failed tool uses.
     pub failures: u64,
     /// Response times, milliseconds.
@@ -63,7 +67,7 @@ pub struct Totals {
     pub tool_users: u64,
     /// Tool uses.
     pub tool_uses: u64,
-    /// Every used tool with its uses, the most used first, equally used ones by rising id.
+    /// Every used tool that is counted for itself, with its uses, the most used first, equally used ones by rising id.
     pub tools_by_use: Vec<(ObjectId, u64)>,
     /// Mean length of the visits made of tool use alone, minutes.
     pub tool_visit_minutes: Option<f64>,
@@ -84,11 +88,21 @@ pub struct Totals {
 }
 
 impl Sums {
+    /// Adds the tool uses.
+    pub fn add_tools(&mut self, tools: &Tools<Tool>) {
+        self.tools_by_use.extend(tools.each().map(|(id, tool)| (*id, tool.uses)));
+        self.other_uses += tools.together().map_or(0, |tool| tool.uses);
+        for tool in tools.each().map(|(_, tool)| tool).chain(tools.together()) {
+            self.failures += tool.failures;
+            self.response_time.merge(tool.response_time);
+        }
+    }
+
     /// Divides and sorts.
     pub fn totals(self) -> Totals {
         let Self { visits, tool_visits, mut tools_by_use, .. } = self;
         tools_by_use.sort_unstable_by_key(|(id, uses)| (Reverse(*uses), *id));
-        let tool_uses = tools_by_use.iter().map(|(_, uses)| uses).sum();
+        let tool_uses = self.other_uses + tools_by_use.iter().map(|(_, uses)| uses).sum::<u64>();
         Totals {
             inputs: self.inputs,
             active_users: self.active_users,

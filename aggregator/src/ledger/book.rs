@@ -11,8 +11,8 @@ use rustc_hash::FxHashMap;
 
 use super::histogram::Histogram;
 use crate::fold::exact::Mean;
-use crate::fold::ids::IdMap;
 use crate::fold::shards::{self, Found, Shards};
+use crate::fold::tools::{self, Known, Tools};
 use crate::fold::visits::Visit;
 use crate::fold::{Activity, HealthCheck, ToolUse, since};
 
@@ -27,7 +27,7 @@ pub const OTHER_COUNTRY: Country = *b"??";
 pub struct Book {
     day_start: i64,
     /// Every tool that was used or checked.
-    pub tools: IdMap<Tool>,
+    pub tools: Tools<Tool>,
 }
 
 /// The users and sessions of a day, as far as its rows need them.
@@ -99,13 +99,13 @@ pub struct Change {
 
 impl Book {
     /// Nothing of `day` yet.
-    pub fn new(day: Day) -> Self {
-        Self { day_start: day.start().timestamp_millis(), tools: IdMap::default() }
+    pub fn new(day: Day, known: &Known) -> Self {
+        Self { day_start: day.start().timestamp_millis(), tools: Tools::new(known) }
     }
 
     /// Adds a tool use.
     pub fn add_tool_use(&mut self, tool_use: &ToolUse, details: &Details, found: &mut Found<User, Option<ObjectId>>) {
-        let tool = self.tools.entry(tool_use.tool).or_default();
+        let tool = self.tools.entry(tool_use.tool);
         tool.uses += 1;
         tool.failures += u64::from(!tool_use.success);
         if let Some(response_time) = tool_use.response_time {
@@ -121,7 +121,7 @@ impl Book {
         let start = since(self.day_start, tool_use.start);
         let end = since(self.day_start, tool_use.end).max(start);
         let change = Change {
-            uses: Some((tool_use.tool, 1)),
+            uses: Some((self.tools.counted_as(tool_use.tool), 1)),
             failures: u32::from(!tool_use.success),
             page_views: 0,
             last_use: Some(details.at),
@@ -151,16 +151,15 @@ impl Book {
 
     /// Adds a health check of this time.
     pub fn add_health_check(&mut self, check: &HealthCheck, at: i64) {
-        let tool = self.tools.entry(check.tool).or_default();
+        let tool = self.tools.entry(check.tool);
         tool.checks += 1;
         tool.healthy_checks += u64::from(check.healthy);
         tool.last_check = tool.last_check.max(Some(at));
     }
 }
 
-impl Tool {
-    /// Adds everything that another part of the same tool's day holds.
-    pub fn merge(&mut self, other: Self) {
+impl tools::Tool for Tool {
+    fn merge(&mut self, other: Self) {
         self.uses += other.uses;
         self.failures += other.failures;
         self.response_time.merge(other.response_time);
@@ -174,6 +173,12 @@ impl Tool {
         self.checks += other.checks;
         self.healthy_checks += other.healthy_checks;
         self.last_check = self.last_check.max(other.last_check);
+    }
+
+    fn heap_bytes(&self) -> usize {
+        // A table has 8 places, with a byte of its own each, for 7 entries.
+        let countries = self.countries.capacity() * 8 / 7 * (size_of::<(Country, u64)>() + 1);
+        self.response_times.heap_bytes() + countries
     }
 }
 
@@ -226,7 +231,7 @@ mod tests {
     fn a_session_takes_no_more_than_promised() {
         let day = Day::parse("2024-01-15").unwrap();
         let start = day.start().timestamp_millis();
-        let (mut book, mut found) = (Book::new(day), Found::default());
+        let (mut book, mut found) = (Book::new(day, &Known::default()), Found::default());
         let people = People::new(0..SHARDS, usize::MAX);
         let sessions = 100_000_u64;
         for number in 0..sessions {

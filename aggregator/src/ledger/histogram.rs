@@ -1,7 +1,7 @@
 //! Response times in buckets whose bounds are fixed, so that histograms of any days and slices add up.
 //!
 //! Sixteen buckets to each doubling: a percentile read from the bounds is at most 1/16 too high, from 1 ms to 7 weeks, and
-//! one tool's day has at most 513 of them.
+//! one tool's day has at most 513 of them. Only those are held that a value was in: whoever sends one large value makes one.
 
 /// Bits of a double's fraction that number the buckets within a doubling.
 const FRACTION_BITS: u32 = 4;
@@ -9,36 +9,38 @@ const SHIFT: u32 = 52 - FRACTION_BITS;
 /// The bucket that everything up to 1 ms is in.
 const FIRST: u64 = (1.0_f64.to_bits() >> SHIFT) - 1;
 
-/// Counts by bucket.
+/// Counts by bucket, of those that are filled, by rising bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Histogram(Vec<u64>);
+pub struct Histogram(Vec<(u16, u64)>);
 
 impl Histogram {
     /// Counts a value, milliseconds, that [`crate::fold::exact::Mean::takes`].
     pub fn add(&mut self, value: f64) {
         // The bits of doubles above 0 are in the order of the doubles. One less puts a bound into the bucket below it.
         let bucket = (value.max(1.0).to_bits() - 1) >> SHIFT;
-        let index = (bucket.saturating_sub(FIRST)) as usize;
-        if index >= self.0.len() {
-            self.0.resize(index + 1, 0);
+        self.count(bucket.saturating_sub(FIRST) as u16, 1);
+    }
+
+    fn count(&mut self, bucket: u16, values: u64) {
+        match self.0.binary_search_by_key(&bucket, |(known, _)| *known) {
+            Ok(at) => self.0[at].1 += values,
+            Err(at) => self.0.insert(at, (bucket, values)),
         }
-        self.0[index] += 1;
     }
 
     /// Adds all values of another histogram.
     pub fn merge(&mut self, other: &Self) {
-        if other.0.len() > self.0.len() {
-            self.0.resize(other.0.len(), 0);
-        }
-        for (count, more) in self.0.iter_mut().zip(&other.0) {
-            *count += more;
-        }
+        other.0.iter().for_each(|(bucket, values)| self.count(*bucket, *values));
+    }
+
+    /// Bytes held outside of the value itself.
+    pub fn heap_bytes(&self) -> usize {
+        self.0.capacity() * size_of::<(u16, u64)>()
     }
 
     /// The filled buckets by rising bound: upper bound in milliseconds, itself included, and count.
     pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
-        let filled = self.0.iter().enumerate().filter(|(_, count)| **count > 0);
-        filled.map(|(index, count)| (f64::from_bits((FIRST + 1 + index as u64) << SHIFT), *count))
+        self.0.iter().map(|(bucket, count)| (f64::from_bits((FIRST + 1 + u64::from(*bucket)) << SHIFT), *count))
     }
 }
 
@@ -62,6 +64,17 @@ mod tests {
         {
             assert_eq!(bound_of(value), bound, "{value}");
         }
+    }
+
+    #[test]
+    fn one_large_value_takes_as_little_as_a_small_one() {
+        let histogram = |value: f64| {
+            let mut histogram = Histogram::default();
+            histogram.add(value);
+            histogram
+        };
+        assert_eq!(histogram(LARGEST).heap_bytes(), histogram(1.0).heap_bytes());
+        assert!(histogram(LARGEST).heap_bytes() <= 64);
     }
 
     proptest! {

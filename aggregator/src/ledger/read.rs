@@ -7,6 +7,7 @@ use common::day::Day;
 use super::book::{Book, Country, Details, OTHER_COUNTRY, User};
 use crate::fold::ToolUse;
 use crate::fold::shards::Found;
+use crate::fold::tools::Known;
 use crate::scan::documents::{self, Unreadable};
 use crate::scan::elements::{Elements, Value};
 use crate::scan::pass::Part;
@@ -16,8 +17,8 @@ impl Part for Book {
     type User = User;
     type Owner = Option<ObjectId>;
 
-    fn of(day: Day) -> Self {
-        Self::new(day)
+    fn of(day: Day, known: &Known) -> Self {
+        Self::new(day, known)
     }
 
     fn projection(source: Source) -> Document {
@@ -49,9 +50,11 @@ impl Part for Book {
     }
 
     fn merge(&mut self, other: Self) {
-        for (id, tool) in other.tools {
-            self.tools.entry(id).or_default().merge(tool);
-        }
+        self.tools.merge(other.tools);
+    }
+
+    fn bytes(&self) -> usize {
+        self.tools.bytes()
     }
 }
 

@@ -21,6 +21,8 @@ use super::documents::Unreadable;
 use super::elements::{Elements, Value};
 use crate::fold::sessions::Owner;
 use crate::fold::shards::{Found, SHARDS, Shards, User};
+use crate::fold::tools::Known;
+use crate::lookup;
 use crate::metrics;
 use crate::source::{BATCH, Source, within};
 
@@ -32,7 +34,7 @@ const SLICE: TimeDelta = TimeDelta::minutes(15);
 pub struct Limits {
     /// Queries at a time.
     pub readers: usize,
-    /// Bytes of users and sessions held at a time. The answers of the queries come on top, some 10 MB for each reader.
+    /// Bytes of users, sessions and tools held at a time. The answers of the queries come on top, some 10 MB for each reader.
     pub memory: usize,
 }
 
@@ -43,8 +45,8 @@ pub trait Part: Sized + Send + 'static {
     /// Whose a session is.
     type Owner: Owner;
 
-    /// Nothing of `day` yet.
-    fn of(day: Day) -> Self;
+    /// Nothing of `day` yet; of tools that are not `known` it holds only so many.
+    fn of(day: Day, known: &Known) -> Self;
 
     /// The fields that it needs of a source's documents.
     fn projection(source: Source) -> Document;
@@ -62,6 +64,9 @@ pub trait Part: Sized + Send + 'static {
 
     /// Adds everything that another part of the same day holds.
     fn merge(&mut self, other: Self);
+
+    /// About the bytes that it takes.
+    fn bytes(&self) -> usize;
 }
 
 /// What a pass over a day has found.
@@ -85,14 +90,15 @@ pub async fn pass<P: Part>(
     expired: &[Source],
     held: Range<usize>,
 ) -> anyhow::Result<Pass<P>> {
+    let known = lookup::tools(database).await?;
     let slices = Arc::new(Slices::of(day, &sources_with_events(database, day, expired).await?));
     let readers = limits.readers.clamp(1, slices.all.len().max(1));
     let shards = Arc::new(Shards::new(held, limits.memory));
     let mut running = JoinSet::new();
     for _ in 0..readers {
-        running.spawn(read_slices(database.clone(), Arc::clone(&slices), P::of(day), Arc::clone(&shards)));
+        running.spawn(read_slices(database.clone(), Arc::clone(&slices), P::of(day, &known), Arc::clone(&shards)));
     }
-    let (mut whole, mut left_out) = (P::of(day), LeftOut::default());
+    let (mut whole, mut left_out) = (P::of(day, &known), LeftOut::default());
     while let Some(finished) = running.join_next().await {
         let (part, reasons) = finished.context("a reader of the events ended early")??;
         whole.merge(part);
@@ -189,7 +195,7 @@ async fn read_slices<P: Part>(
     mut part: P,
     shards: Arc<Shards<P::User, P::Owner>>,
 ) -> anyhow::Result<(P, LeftOut)> {
-    let (mut found, mut left_out) = (Found::default(), LeftOut::default());
+    let (mut found, mut left_out, mut counted) = (Found::default(), LeftOut::default(), 0);
     while let Some(Slice { source, from, to }) = slices.take() {
         let mut batches = database
             .collection::<RawDocumentBuf>(source.collection())
@@ -207,6 +213,9 @@ async fn read_slices<P: Part>(
             shards.take(&mut found);
         }
         found.end_slice();
+        let bytes = part.bytes();
+        shards.beside(counted, bytes);
+        counted = bytes;
         shards.take(&mut found);
     }
     Ok((part, left_out))

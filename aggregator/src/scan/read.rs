@@ -6,6 +6,7 @@ use common::day::Day;
 use super::documents::{self, Unreadable};
 use super::pass::Part;
 use crate::fold::shards::Found;
+use crate::fold::tools::Known;
 use crate::fold::{Fold, User};
 use crate::source::Source;
 
@@ -13,8 +14,8 @@ impl Part for Fold {
     type User = User;
     type Owner = ();
 
-    fn of(day: Day) -> Self {
-        Self::new(day)
+    fn of(day: Day, known: &Known) -> Self {
+        Self::new(day, known)
     }
 
     fn projection(source: Source) -> Document {
@@ -38,5 +39,9 @@ impl Part for Fold {
 
     fn merge(&mut self, other: Self) {
         self.merge(other);
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes()
     }
 }
