@@ -123,7 +123,7 @@ pub struct Usage<'a> {
 pub struct Context<'a> {
     /// Up to [`MAX_LINE`] characters.
     pub user_agent: Option<Cow<'a, str>>,
-    /// An IP address in any spelling that [`crate::address::parse`] reads; decoded, in the one that is stored.
+    /// An IP address, up to [`MAX_WORD`] characters; decoded, in the spelling of [`crate::address::canonical`].
     pub ip_address: Option<Cow<'a, str>>,
     /// Up to [`MAX_LINE`] characters.
     pub referrer: Option<Cow<'a, str>>,

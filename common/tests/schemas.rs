@@ -94,8 +94,6 @@ fn is_beyond_a_schema(invalid: &Invalid) -> bool {
         Reason::OutOfRange => invalid.field == "data.usage.endTime" || is_custom,
         // The size in bytes and the depth of customData.
         Reason::WrongLength | Reason::TooDeep => is_custom,
-        // An address has too many spellings for a pattern.
-        Reason::InvalidAddress => true,
         // The same field twice: whoever reads JSON into a tree never sees it.
         Reason::DuplicateField => invalid.field != "data_base64",
         _ => false,
@@ -384,21 +382,6 @@ fn beyond_a_schema_custom_data_has_a_size_and_a_depth() {
         let mut event = tree(EventType::ToolUsage);
         set(&mut event, "/data/metadata/customData", custom);
         assert_eq!(schemas.accept(&event).err().map(|invalid| invalid.reason), expected);
-    }
-}
-
-#[test]
-fn beyond_a_schema_an_address_is_one() {
-    let schemas = Schemas::new();
-    for (text, expected) in [
-        ("198.51.100.7", None),
-        ("[2001:db8::1]:443", None),
-        ("unknown", Some(Reason::InvalidAddress)),
-        ("198.51.100.0/24", Some(Reason::InvalidAddress)),
-    ] {
-        let mut event = tree(EventType::ToolUsage);
-        set(&mut event, "/data/context/ipAddress", json!(text));
-        assert_eq!(schemas.accept(&event).err().map(|invalid| invalid.reason), expected, "{text}");
     }
 }
 

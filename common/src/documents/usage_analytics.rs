@@ -63,7 +63,7 @@ pub struct Context {
     /// As the browser names itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// Its IP address, in the one spelling of [`crate::address::canonical`].
+    /// Its IP address, in the spelling of [`crate::address::canonical`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_address: Option<String>,
     /// The page that led here.

@@ -413,20 +413,9 @@ fn read_usage<'a>(reader: &mut Reader<'a>, usage: &mut Usage<'a>) -> Result<()> 
 fn read_context<'a>(reader: &mut Reader<'a>, context: &mut Context<'a>) -> Result<()> {
     fields!(reader {
         optional "userAgent" => context.user_agent = Some(reader.text(MAX_LINE)?),
-        optional "ipAddress" => context.ip_address = Some(read_address(reader)?),
+        optional "ipAddress" => context.ip_address = Some(address::canonical(reader.text(MAX_WORD)?)),
         optional "referrer" => context.referrer = Some(reader.text(MAX_LINE)?),
         optional "location" => read_location(reader, context.location.get_or_insert_default())?,
-    })
-}
-
-fn read_address<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>> {
-    address::canonical(reader.text(MAX_WORD)?).map_err(|text| {
-        let length = text.chars().count();
-        let problem = format!(
-            "expected an IP address such as 192.0.2.1 or 2001:db8::1, got a string of {length} characters; leave the field \
-             out where the address is not known"
-        );
-        Invalid::new(Reason::InvalidAddress, problem)
     })
 }
 

@@ -37,8 +37,6 @@ pub enum Reason {
     InvalidObjectId,
     /// Not an RFC 3339 date and time.
     InvalidDate,
-    /// Not an IP address.
-    InvalidAddress,
     /// A word that is none of those allowed.
     UnknownValue,
     /// A number outside its range.
@@ -65,7 +63,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 26] = [
         Self::Tombstone,
         Self::TooLarge,
         Self::EmptyValue,
@@ -81,7 +79,6 @@ impl Reason {
         Self::WrongType,
         Self::InvalidObjectId,
         Self::InvalidDate,
-        Self::InvalidAddress,
         Self::UnknownValue,
         Self::OutOfRange,
         Self::EndBeforeStart,
@@ -113,7 +110,6 @@ impl Reason {
             Self::WrongType => "wrong_type",
             Self::InvalidObjectId => "invalid_object_id",
             Self::InvalidDate => "invalid_date",
-            Self::InvalidAddress => "invalid_address",
             Self::UnknownValue => "unknown_value",
             Self::OutOfRange => "out_of_range",
             Self::EndBeforeStart => "end_before_start",
