@@ -3,7 +3,7 @@
 //! [`event`] is the wire form of the three events and how an event becomes a document; [`documents`] holds the typed
 //! document of each collection and [`schema`] their indexes and validators. [`settings`], [`program`], [`telemetry`],
 //! [`terminal`], [`metrics`] and [`shutdown`] are what a program needs to start, to print, to be watched and to end;
-//! [`kafka`] and [`mongo`] connect it. [`address`] gives a host one spelling, and [`suspicious`] is what counts as an attack on
+//! [`kafka`] and [`mongo`] connect it. [`size`] says how large a message may be. [`address`] gives a host one spelling, and [`suspicious`] is what counts as an attack on
 //! logins.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -19,6 +19,7 @@ pub mod program;
 pub mod schema;
 pub mod settings;
 pub mod shutdown;
+pub mod size;
 pub mod suspicious;
 pub mod telemetry;
 pub mod terminal;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use common::day::{DayNumber, day_number, start_of};
 use common::event::{Accepted, Event, Invalid, Reason, Timestamp, Traceparent};
+use common::size::Size;
 use common::{kafka, settings};
 use rdkafka::Message;
 use rdkafka::message::BorrowedHeaders;
@@ -16,7 +17,6 @@ use crate::dead_letter::{DeadLetter, Stage};
 use crate::metrics;
 use crate::offsets::{Origin, Partition};
 use crate::presence::Presence;
-use crate::size::Size;
 use crate::throttle::{Rates, Throttle};
 use crate::tools::ToolSeries;
 

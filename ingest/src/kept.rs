@@ -2,11 +2,10 @@
 //! does not fit, and what that part was. Plain code without I/O.
 
 use common::kafka;
+use common::size::{self, Size};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedHeaders, Header, OwnedHeaders};
 use sha2::{Digest, Sha256};
-
-use crate::size::{self, Size};
 
 /// The most that a letter keeps. The dead-letter topic takes 2 MiB; the rest is for the headers that ingest adds.
 pub const MOST: usize = 2 * 1024 * 1024 - 16 * 1024;
@@ -88,7 +87,7 @@ impl Kept {
         value: Option<&[u8]>,
         mut originals: Vec<Original>,
     ) -> Self {
-        let size = Size::of_parts(key, headers, value);
+        let size = Size::of_parts(key, kafka::each_header(headers), value);
         let whole = Sizes { key: size.key, headers: size.headers_cost(), value: size.value };
         // Headers beyond what a message may have would cost every reader of the letter what they cost here.
         let fitting = Sizes { headers: whole.headers.min(size::MOST_HEADERS_COST), ..whole }.within(room);

@@ -4,11 +4,11 @@
 //! [`batch`], or into a dead letter; the full batch goes to [`writer`], which inserts it and, through [`dead_letter`],
 //! hands over what was refused; when both are acknowledged, [`offsets`] says how far the topic may be committed.
 //!
-//! Beside the path, `size` says how large a message may be, `kept` says what a dead letter keeps of its message, `flow` says when reading pauses, `positions` notices
-//! offsets that were left out, [`lag`] says how many messages wait, and `expiry` how long Kafka still keeps them; [`late`] marks the days of late events dirty before
-//! their offsets are committed, and `commits` hears of commits that fail; [`conflicts`] looks whether
-//! what was absorbed is what was stored; [`throttle`] bounds rates ([`live_settings`] changes them while the worker runs, [`check_config`] shows them), and [`presence`] and
-//! [`tools`] count what the live dashboards show.
+//! Beside the path, `kept` says what a dead letter keeps of its message, `flow` says when reading pauses, `positions` notices
+//! offsets that were left out, [`lag`] says how many messages wait, and `expiry` how long Kafka still keeps them. [`late`] marks
+//! the days of late events dirty before their offsets are committed, and `commits` hears of commits that fail. [`conflicts`]
+//! compares absorbed events with the stored ones. [`throttle`] bounds rates: [`live_settings`] changes the rates while the worker
+//! runs, and [`check_config`] shows them. [`presence`] and [`tools`] count what the live dashboards show.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod batch;
@@ -34,7 +34,6 @@ mod refused;
 mod reread;
 mod retry;
 pub mod run;
-mod size;
 pub mod throttle;
 pub mod tools;
 pub mod window;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use common::event::{self, Accepted, Invalid, Reason, Timestamp};
+use common::event::{self, Accepted, Invalid, Timestamp};
 use common::settings;
 use serde::Serialize;
 
@@ -48,14 +48,7 @@ impl Refused {
 }
 
 fn accept(letter: &Letter, settings: &settings::Ingest) -> Result<(), Box<Invalid>> {
-    // Of headers that are too many a letter holds only some, and it is not sent again.
-    let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-    let (bytes, most) = (length(&letter.key) + length(&letter.value), settings.max_message_bytes);
-    if bytes > most {
-        let problem =
-            format!("has {bytes} bytes with its key, expected at most {most} (setting ingest.max_message_bytes)");
-        return Err(Invalid::at("value", Reason::TooLarge, problem));
-    }
+    letter.size().check(settings.max_message_bytes)?;
     let headers = letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
     let event = event::Message { value: letter.value.as_deref(), headers }.decode()?;
     Accepted::at(Timestamp::now(), settings.max_age, settings.max_future).check(&event)

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use common::event::{self, EventType};
 use common::kafka::{self, NativeHeaders};
+use common::size::{Size, header_cost};
 use rdkafka::Message;
 use serde::Deserialize;
 use serde_json::Value;
@@ -27,16 +28,11 @@ const OWN_HEADERS: &str = "devtoolkit.";
 /// Of a letter whose reason is not told: somebody else put it there.
 const NO_REASON: &str = "(none)";
 
-/// About what a letter takes beside its parts, and a header beside its name and value.
+/// About what a letter takes beside its parts.
 const LETTER: usize = 256;
-const HEADER: usize = 100;
 
 /// The header by which earlier versions marked, on the topic itself, the letters that they had replayed.
 const OLD_MARK: &str = "devtoolkit.replayed";
-
-/// Most headers that a replay sends, and most bytes of their names and values: what nobody needs, and everybody pays for.
-const MOST_HEADERS: usize = 64;
-const MOST_HEADER_BYTES: usize = 64 * 1024;
 
 /// Whether a message is such a mark. Letters have error headers, marks have none; so a refused message that came with a header
 /// of this name is still a letter.
@@ -124,10 +120,10 @@ impl Letter {
         !self.originals.is_empty()
     }
 
-    /// Whether its message came with more headers than a replay sends.
-    pub(super) fn has_too_many_headers(&self) -> bool {
-        let bytes = |(name, value): &Header| name.len() + value.as_ref().map_or(0, Vec::len);
-        self.headers.len() > MOST_HEADERS || self.headers.iter().map(bytes).sum::<usize>() > MOST_HEADER_BYTES
+    /// How large its message would be if it were sent again.
+    pub(super) fn size(&self) -> Size {
+        let headers = self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref()));
+        Size::of_parts(self.key.as_deref(), headers, self.value.as_deref())
     }
 
     /// The value of an error header. A message may have come with such headers of its own: the last was ingest's.
@@ -163,7 +159,7 @@ impl Letter {
     pub(super) fn bytes(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         let bytes = |headers: &[Header]| -> usize {
-            headers.iter().map(|(name, value)| HEADER + name.len() + length(value)).sum()
+            headers.iter().map(|(name, value)| header_cost(name.as_bytes(), value.as_deref())).sum()
         };
         LETTER + length(&self.key) + length(&self.value) + bytes(&self.headers) + bytes(&self.errors)
     }
@@ -255,16 +251,6 @@ pub(super) mod tests {
         assert!(!is_old_mark(&message(b"", &[(OLD_MARK, Some("1-3")), errors])));
         assert!(!is_old_mark(&message(b"", &[errors, (OLD_MARK, Some("1-3"))])));
         assert!(!is_old_mark(&message(b"", &[("traceparent", Some("x"))])));
-    }
-
-    #[test]
-    fn headers_are_bounded_in_number_and_bytes() {
-        let with = |headers: Vec<super::Header>| Letter { headers, ..Letter::read(&message(b"x", &[])) };
-        let header = |length: usize| ("name".to_owned(), Some(vec![0; length]));
-        assert!(!with(vec![header(1); 64]).has_too_many_headers());
-        assert!(with(vec![header(1); 65]).has_too_many_headers());
-        assert!(!with(vec![header(64 * 1024 - 4)]).has_too_many_headers());
-        assert!(with(vec![header(64 * 1024 - 3)]).has_too_many_headers());
     }
 
     #[test]

@@ -119,7 +119,7 @@ async fn replay(
             Some(letter) if !filter.takes(&letter) => report.left_out += 1,
             Some(letter) if replayed.contains(&letter) => report.replayed_before += 1,
             Some(letter) if letter.is_cut() => report.cut += 1,
-            Some(letter) if letter.has_too_many_headers() => report.too_many_headers += 1,
+            Some(letter) if letter.size().has_too_many_headers() => report.too_many_headers += 1,
             Some(letter) => {
                 bytes += letter.bytes();
                 batch.push(letter);

@@ -15,6 +15,12 @@ static SECRETS: LazyLock<[IdState; 2]> = LazyLock::new(|| {
     [0_u8, 2].map(|number| IdState { head: random.hash_one(number), tail: random.hash_one(number + 1) })
 });
 
+/// About the bytes of a hash table with room for `capacity` entries of `entry` bytes each: for 7 entries the table has 8 places,
+/// each with a byte of its own.
+pub const fn table_bytes(capacity: usize, entry: usize) -> usize {
+    capacity * 8 / 7 * (entry + 1)
+}
+
 /// What a hash begins with.
 #[derive(Clone, Copy, Debug)]
 pub struct IdState {

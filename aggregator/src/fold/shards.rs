@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bson::oid::ObjectId;
 
-use super::ids::{IdMap, spread};
+use super::ids::{IdMap, spread, table_bytes};
 use super::sessions::{Owner, Part, Sessions};
 use super::visits::{Session, Visit};
 
@@ -210,8 +210,7 @@ impl<U: User, O: Owner> Shard<U, O> {
     }
 
     fn bytes(&self) -> usize {
-        // A table has 8 places, with a byte of its own each, for 7 entries.
-        let table = self.users.capacity() * 8 / 7 * (size_of::<(ObjectId, U)>() + 1);
+        let table = table_bytes(self.users.capacity(), size_of::<(ObjectId, U)>());
         table + self.heap + self.sessions.bytes() + self.waiting.capacity() * size_of::<(ObjectId, U::Change)>()
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bson::oid::ObjectId;
 
-use super::ids::{IdMap, IdState};
+use super::ids::{IdMap, IdState, table_bytes};
 
 /// Tools that are not in `tools`, each counted for itself: of more, all are counted together. A day has 25 KB of each at most, and
 /// a reader each.
@@ -117,8 +117,7 @@ impl<T: Tool> Tools<T> {
 
     /// About the bytes that they take.
     pub fn bytes(&self) -> usize {
-        // A table has 8 places, with a byte of its own each, for 7 entries.
-        let table = self.each.capacity() * 8 / 7 * (size_of::<(ObjectId, T)>() + 1);
+        let table = table_bytes(self.each.capacity(), size_of::<(ObjectId, T)>());
         let together = self.together.iter().map(T::heap_bytes);
         table + self.each.values().map(T::heap_bytes).chain(together).sum::<usize>()
     }

@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::histogram::Histogram;
 use crate::fold::exact::Mean;
+use crate::fold::ids::table_bytes;
 use crate::fold::shards::{self, Found, Shards};
 use crate::fold::tools::{self, Known, Tools};
 use crate::fold::visits::Visit;
@@ -176,8 +177,7 @@ impl tools::Tool for Tool {
     }
 
     fn heap_bytes(&self) -> usize {
-        // A table has 8 places, with a byte of its own each, for 7 entries.
-        let countries = self.countries.capacity() * 8 / 7 * (size_of::<(Country, u64)>() + 1);
+        let countries = table_bytes(self.countries.capacity(), size_of::<(Country, u64)>());
         self.response_times.heap_bytes() + countries
     }
 }

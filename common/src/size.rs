@@ -1,9 +1,10 @@
 //! How large a message may be, and about what it costs. Plain code without I/O, which copies nothing of a message.
 
-use common::event::{Invalid, Reason};
-use common::kafka;
 use rdkafka::Message;
 use rdkafka::message::BorrowedHeaders;
+
+use crate::event::{Invalid, Reason};
+use crate::kafka;
 
 /// Headers that a message may have. An event in the binary mode has about ten.
 pub const MOST_HEADERS: usize = 64;
@@ -33,13 +34,17 @@ pub struct Size {
 impl Size {
     /// Of a message.
     pub fn of(message: &impl Message<Headers = BorrowedHeaders>) -> Self {
-        Self::of_parts(message.key(), message.headers(), message.payload())
+        Self::of_parts(message.key(), kafka::each_header(message.headers()), message.payload())
     }
 
     /// Of a message's parts.
-    pub fn of_parts(key: Option<&[u8]>, headers: Option<&BorrowedHeaders>, value: Option<&[u8]>) -> Self {
+    pub fn of_parts<'a>(
+        key: Option<&[u8]>,
+        headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+        value: Option<&[u8]>,
+    ) -> Self {
         let size = Self { key: length(key), value: length(value), ..Self::default() };
-        kafka::each_header(headers).fold(size, |size, (name, value)| Self {
+        headers.fold(size, |size, (name, value)| Self {
             headers: size.headers + 1,
             header_bytes: size.header_bytes + name.len() + length(value),
             ..size
@@ -49,6 +54,11 @@ impl Size {
     /// About the bytes of memory that the headers cost.
     pub const fn headers_cost(&self) -> usize {
         self.headers * HEADER + self.header_bytes
+    }
+
+    /// Whether there are more headers than a message may have, or larger ones.
+    pub const fn has_too_many_headers(&self) -> bool {
+        self.headers > MOST_HEADERS || self.header_bytes > MOST_HEADER_BYTES
     }
 
     /// Whether a message may be so large: key and value together at most `most` bytes.
@@ -97,18 +107,23 @@ mod tests {
             let headers = headers.insert(Header { key: "ab", value: Some("cde") });
             headers.insert(Header { key: "f", value: None::<&str> })
         });
-        let size = Size::of_parts(Some(b"key"), Some(headers.as_borrowed()), None);
+        let each = || kafka::each_header(Some(headers.as_borrowed()));
+        let size = Size::of_parts(Some(b"key"), each(), None);
         assert_eq!(size, Size { headers: 6, header_bytes: 18, key: 3, value: 0 });
         assert_eq!(size.headers_cost(), 618);
-        let each = kafka::each_header(Some(headers.as_borrowed())).map(|(name, value)| header_cost(name, value));
-        assert_eq!(each.sum::<usize>(), size.headers_cost());
-        assert_eq!(Size::of_parts(None, None, Some(b"value")), Size { value: 5, ..Size::default() });
+        let costs = each().map(|(name, value)| header_cost(name, value));
+        assert_eq!(costs.sum::<usize>(), size.headers_cost());
+        assert_eq!(
+            Size::of_parts(None, kafka::each_header(None), Some(b"value")),
+            Size { value: 5, ..Size::default() }
+        );
     }
 
     #[test]
     fn each_bound_is_the_last_size_that_is_accepted() {
         let largest = Size { headers: MOST_HEADERS, header_bytes: MOST_HEADER_BYTES, key: 40, value: 60 };
         assert_eq!(largest.check(100), Ok(()));
+        assert!(!largest.has_too_many_headers());
         assert_eq!(largest.headers_cost(), MOST_HEADERS_COST);
         for (size, field, said) in [
             (Size { headers: 65, ..largest }, "headers", "are 65, expected at most 64"),
@@ -118,6 +133,7 @@ mod tests {
             (Size { key: usize::MAX, ..largest }, "value", "ingest.max_message_bytes"),
         ] {
             let refused = size.check(100).unwrap_err();
+            assert_eq!(size.has_too_many_headers(), field == "headers");
             assert_eq!((refused.reason, refused.field.as_str()), (Reason::TooLarge, field), "{size:?}");
             assert!(refused.problem.contains(said), "{size:?}: {}", refused.problem);
         }
