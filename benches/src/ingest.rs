@@ -232,7 +232,9 @@ pub async fn ingest(servers: &Servers, events: usize, name: &str) -> anyhow::Res
 /// The same of another program.
 async fn other_ingest(servers: &Servers, events: usize, round: usize, program: &Path) -> anyhow::Result<(f64, Cost)> {
     let name = format!("other{round}");
-    let mut command = Command::new(program);
+    let mut command = Command::new(std::path::absolute(program)?);
+    // Not here, where config/analytics.toml has settings that an older program does not know.
+    command.current_dir(std::env::temp_dir());
     let ours = servers.program("ingest", &name, TOPIC)?;
     command.envs(ours.get_envs().filter_map(|(key, value)| Some((key, value?))));
     measure(servers, events, &name, command).await
