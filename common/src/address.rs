@@ -26,8 +26,12 @@ pub fn parse(text: &str) -> Option<IpAddr> {
 /// The one spelling of an address that is stored: RFC 5952, without port, brackets and zone. A text that is no address, such as the
 /// name of a host, stays as it is: an event is worth more than its address.
 pub fn canonical(text: Cow<'_, str>) -> Cow<'_, str> {
+    // Most texts are of IPv4, which has one spelling: nothing is printed for them.
+    if text.parse::<Ipv4Addr>().is_ok() {
+        return text;
+    }
     let Some(address) = parse(&text) else { return text };
-    // Most texts have this spelling already: nothing is allocated for them.
+    // Most of the others have this spelling already: nothing is allocated for them.
     let mut spelling = Spelling { bytes: [0; LONGEST], length: 0 };
     let is_written = write!(spelling, "{address}").is_ok();
     if is_written && spelling.bytes[..spelling.length] == *text.as_bytes() {
