@@ -3,7 +3,8 @@
 //! [`event`] is the wire form of the three events and how an event becomes a document; [`documents`] holds the typed
 //! document of each collection and [`schema`] their indexes and validators. [`settings`], [`program`], [`telemetry`],
 //! [`terminal`], [`metrics`] and [`shutdown`] are what a program needs to start, to print, to be watched and to end;
-//! [`kafka`] and [`mongo`] connect it. [`size`] says how large a message may be. [`address`] gives a host one spelling, and [`suspicious`] is what counts as an attack on
+//! [`kafka`] and [`mongo`] connect it. [`keyring`] holds the keys that
+//! protect secrets in the database. [`size`] says how large a message may be. [`address`] gives a host one spelling, and [`suspicious`] is what counts as an attack on
 //! logins.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -13,6 +14,7 @@ pub mod demo;
 pub mod documents;
 pub mod event;
 pub mod kafka;
+pub mod keyring;
 pub mod metrics;
 pub mod mongo;
 pub mod program;

@@ -34,7 +34,7 @@ pub struct Settings {
     pub ingest: Ingest,
     /// `[aggregator]`: how days are rolled up.
     pub aggregator: Aggregator,
-    /// `[security]`: which failed logins count, and which are suspicious.
+    /// `[security]`: which failed logins count, which are suspicious, and where the keys are.
     pub security: Security,
     /// `[telemetry]`: logs, metrics and health.
     pub telemetry: Telemetry,
@@ -230,7 +230,7 @@ impl Default for Aggregator {
     }
 }
 
-/// `[security]`: what [`crate::suspicious`] counts, over ten minutes, and its thresholds.
+/// `[security]`: what [`crate::suspicious`] counts, over ten minutes, and its thresholds; the [`crate::keyring`].
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Security {
@@ -242,11 +242,19 @@ pub struct Security {
     pub address_accounts: u32,
     /// The `source`s whose logins and failed logins count; none listed counts those of every source.
     pub login_sources: Vec<String>,
+    /// File with the keys that protect secrets in the database; empty names none.
+    pub keyring_file: PathBuf,
 }
 
 impl Default for Security {
     fn default() -> Self {
-        Self { account_failures: 10, address_failures: 30, address_accounts: 10, login_sources: Vec::new() }
+        Self {
+            account_failures: 10,
+            address_failures: 30,
+            address_accounts: 10,
+            login_sources: Vec::new(),
+            keyring_file: PathBuf::new(),
+        }
     }
 }
 
