@@ -5,7 +5,7 @@
 //! [`terminal`], [`metrics`] and [`shutdown`] are what a program needs to start, to print, to be watched and to end;
 //! [`kafka`] and [`mongo`] connect it. [`keyring`] holds the keys that
 //! protect secrets in the database. [`size`] says how large a message may be. [`address`] gives a host one spelling, and [`suspicious`] is what counts as an attack on
-//! logins.
+//! logins. [`personal`] is the register of personal fields.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod address;
@@ -17,6 +17,7 @@ pub mod kafka;
 pub mod keyring;
 pub mod metrics;
 pub mod mongo;
+pub mod personal;
 pub mod program;
 pub mod schema;
 pub mod settings;
