@@ -1,4 +1,4 @@
-//! The Kafka topics: the one of the events and the one of the dead letters.
+//! The Kafka topics: those of the events, of the dead letters and of the tombstones of erased people.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,7 +62,7 @@ impl Topic {
 }
 
 /// The topics of the settings.
-pub fn wanted(settings: &settings::Kafka) -> [Topic; 2] {
+pub fn wanted(settings: &settings::Kafka) -> [Topic; 3] {
     let topic = |name: String, config| Topic {
         name,
         partitions: settings.partitions,
@@ -79,7 +79,13 @@ pub fn wanted(settings: &settings::Kafka) -> [Topic; 2] {
         ("retention.ms", DEAD_LETTER_RETENTION.as_millis().to_string()),
         ("max.message.bytes", DEAD_LETTER_MAX_BYTES.to_string()),
     ];
-    [topic(settings.topic.clone(), events), topic(settings.dead_letter_topic(), dead_letters)]
+    // Compacted, so that no tombstone is ever removed. One partition: all are read at the start of each program.
+    let erasures = vec![("cleanup.policy", "compact".to_owned())];
+    [
+        topic(settings.topic.clone(), events),
+        topic(settings.dead_letter_topic(), dead_letters),
+        Topic { partitions: 1, ..topic(settings.erasures_topic(), erasures) },
+    ]
 }
 
 /// A topic as it is.
@@ -136,9 +142,9 @@ pub fn diff(wanted: &[Topic], actual: &[Found]) -> Difference {
         };
         let Found { name, partitions, config } = found;
         if usize::try_from(topic.partitions) != Ok(*partitions) {
+            let wanted = topic.partitions;
             difference.notes.push(format!(
-                "topic {name} has {partitions} partitions, setting kafka.partitions is {}: left as it is",
-                topic.partitions
+                "topic {name} has {partitions} partitions, setting kafka.partitions is {wanted}: left as it is"
             ));
         }
         for (key, to) in &topic.config {
@@ -261,7 +267,7 @@ mod tests {
 
     fn found(topic: &Topic) -> Found {
         let config = topic.config.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        Found { name: topic.name.clone(), partitions: 4, config }
+        Found { name: topic.name.clone(), partitions: topic.partitions as usize, config }
     }
 
     #[test]
@@ -271,7 +277,7 @@ mod tests {
         assert_eq!(diff(&wanted, &[]).missing, wanted);
 
         let difference = diff(&wanted, &[Found { partitions: 7, ..found(&wanted[0]) }]);
-        assert_eq!(difference.missing, [wanted[1].clone()]);
+        assert_eq!(difference.missing, wanted[1..]);
         let note = "topic devtoolkit.usage-events.v1 has 7 partitions, setting kafka.partitions is 4: left as it is";
         assert_eq!(difference.notes, [note]);
 
@@ -302,7 +308,7 @@ mod tests {
 
     #[test]
     fn dead_letters_have_room_for_a_message_and_its_reasons() {
-        let [_, dead_letters] = wanted(&settings::Kafka::default());
+        let [_, dead_letters, _] = wanted(&settings::Kafka::default());
         assert_eq!(
             dead_letters.detail(),
             "4 partitions, the broker's default of replicas, message.timestamp.type=LogAppendTime, \

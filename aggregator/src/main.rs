@@ -12,6 +12,7 @@ use common::documents::system_analytics::Engine;
 use common::program::{self, Common, WrongUsage};
 use common::settings::Settings;
 use common::telemetry::{Part, Readiness};
+use common::tombstones::follow;
 use common::{error_line, mongo, print_line, shutdown, telemetry, terminal, watchdog};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
@@ -186,6 +187,8 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let readiness = Readiness::starting(&[Part::Mongodb]);
     telemetry::serve(&settings.telemetry, PORT, recorder, readiness.clone(), shutdown.clone()).await?;
     let rollup = rollup(settings).await?;
+    // Only to say whether a restored database brought erased people back: no number changes by them.
+    let _tombstones = follow::follow(settings, rollup.database.clone(), readiness.clone()).await?;
     // Once before it is ready, so that no number is shown that was never looked at.
     let mut observer = Observer::new(rollup.database.clone(), settings.security.clone(), readiness.clone());
     observer.look().await;

@@ -50,6 +50,18 @@ impl Keyring {
         Self::open(Self::path_in(settings)?)
     }
 
+    /// The keyring that `security.keyring_file` names; none where the setting names none.
+    ///
+    /// # Errors
+    /// As [`Keyring::open`].
+    pub fn if_set(settings: &Settings) -> Result<Option<Self>, KeyringError> {
+        if settings.security.keyring_file.as_os_str().is_empty() {
+            Ok(None)
+        } else {
+            Self::from_settings(settings).map(Some)
+        }
+    }
+
     /// The file that `security.keyring_file` names.
     ///
     /// # Errors

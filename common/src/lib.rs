@@ -26,4 +26,5 @@ pub mod size;
 pub mod suspicious;
 pub mod telemetry;
 pub mod terminal;
+pub mod tombstones;
 pub mod watchdog;

@@ -26,6 +26,7 @@ pub const REGISTER: &[Place] = &[
     accounts::SUGGESTIONS,
     accounts::SYSTEM_CONFIGURATION,
     impersonal::ERASURES,
+    impersonal::PRIVACY_REQUESTS,
     impersonal::SYSTEM_ANALYTICS,
     impersonal::TOOL_DAYS,
     impersonal::ROLLUP_DAYS,

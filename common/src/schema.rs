@@ -13,8 +13,8 @@ use std::time::Duration;
 use bson::{Bson, Document};
 
 use crate::documents::{
-    activity_log, dead_letter_replay, erasure, health_check, lease, migration, rollup_day, session, suggestion,
-    system_analytics, system_configuration, tool, tool_category, tool_day, usage_analytics, user, user_day,
+    activity_log, dead_letter_replay, erasure, health_check, lease, migration, privacy_request, rollup_day, session,
+    suggestion, system_analytics, system_configuration, tool, tool_category, tool_day, usage_analytics, user, user_day,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -219,6 +219,7 @@ pub fn wanted(validator_on_event_collections: bool) -> Vec<Collection> {
         always(lease::COLLECTION, validators::leases(), vec![]),
         always(migration::COLLECTION, validators::migrations(), vec![]),
         always(erasure::COLLECTION, validators::erasures(), vec![]),
+        always(privacy_request::COLLECTION, validators::privacy_requests(), vec![Index::on(["subject"])]),
         always(
             dead_letter_replay::COLLECTION,
             validators::dead_letter_replays(),
@@ -237,7 +238,7 @@ mod tests {
         let mut names: Vec<_> = collections.iter().map(|collection| &collection.name).collect();
         names.sort();
         names.dedup();
-        assert_eq!(names.len(), 17);
+        assert_eq!(names.len(), 18);
         for collection in &collections {
             let mut names: Vec<_> = collection.indexes.iter().map(|index| &index.name).collect();
             names.sort();
@@ -249,6 +250,6 @@ mod tests {
     #[test]
     fn event_collections_have_validators_only_on_demand() {
         let with_validator = |on| wanted(on).into_iter().filter(|collection| collection.validator.is_some()).count();
-        assert_eq!((with_validator(false), with_validator(true)), (14, 17));
+        assert_eq!((with_validator(false), with_validator(true)), (15, 18));
     }
 }

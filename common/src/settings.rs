@@ -76,6 +76,11 @@ impl Kafka {
     pub fn dead_letter_topic(&self) -> String {
         format!("{}.dlq", self.topic)
     }
+
+    /// The compacted topic of the erased people's tombstones: the events' topic with `.erasures` appended.
+    pub fn erasures_topic(&self) -> String {
+        format!("{}.erasures", self.topic)
+    }
 }
 
 impl Default for Kafka {

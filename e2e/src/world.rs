@@ -35,6 +35,8 @@ const DEAD_LETTERS: &[(&str, &str)] = &[
     ("max.message.bytes", "2097152"),
 ];
 
+const ERASURES: &[(&str, &str)] = &[("cleanup.policy", "compact")];
+
 /// A test's own corner of the servers. Database and topics are removed when it is dropped, except while a panic unwinds.
 #[derive(Debug)]
 pub struct World {
@@ -90,8 +92,12 @@ impl World {
             home: Home::temporary(&name).expect("a directory for the programs' output"),
             name,
         };
-        let (events, dead_letters) = (world.topic(), world.dead_letter_topic());
-        let topics = [(events.as_str(), PARTITIONS, EVENTS), (dead_letters.as_str(), PARTITIONS, DEAD_LETTERS)];
+        let (events, dead_letters, erasures) = (world.topic(), world.dead_letter_topic(), world.erasures_topic());
+        let topics = [
+            (events.as_str(), PARTITIONS, EVENTS),
+            (dead_letters.as_str(), PARTITIONS, DEAD_LETTERS),
+            (erasures.as_str(), 1, ERASURES),
+        ];
         topic::create_with(brokers, &topics).await.expect("the test's own topics");
         world
             .with_env("MONGODB__URI", mongo_uri)
@@ -135,6 +141,11 @@ impl World {
     /// The topic of its dead letters.
     pub fn dead_letter_topic(&self) -> String {
         format!("{}.dlq", self.name)
+    }
+
+    /// The topic of the tombstones of erased people.
+    pub fn erasures_topic(&self) -> String {
+        format!("{}.erasures", self.name)
     }
 
     /// The consumer group of this test.
@@ -355,7 +366,7 @@ impl Drop for World {
             eprintln!("kept: database and topic {name}");
             return;
         }
-        let topics = [self.topic(), self.dead_letter_topic()];
+        let topics = [self.topic(), self.dead_letter_topic(), self.erasures_topic()];
         // The test's own runtime is blocked by this very drop.
         let cleanup = std::thread::spawn(move || remove(&uri, &brokers, &name, &topics));
         if let Ok(Err(error)) = cleanup.join() {
@@ -364,7 +375,7 @@ impl Drop for World {
     }
 }
 
-fn remove(uri: &str, brokers: &str, name: &str, topics: &[String; 2]) -> anyhow::Result<()> {
+fn remove(uri: &str, brokers: &str, name: &str, topics: &[String; 3]) -> anyhow::Result<()> {
     let removal = async {
         let database = Client::with_uri_str(uri).await?.database(name);
         tokio::time::timeout(Duration::from_secs(10), database.drop()).await??;

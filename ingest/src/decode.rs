@@ -6,6 +6,7 @@ use std::sync::Arc;
 use common::day::{DayNumber, day_number, start_of};
 use common::event::{Accepted, Event, Invalid, Reason, Timestamp, Traceparent};
 use common::size::Size;
+use common::tombstones::Tombstones;
 use common::{kafka, settings};
 use rdkafka::Message;
 use rdkafka::message::BorrowedHeaders;
@@ -30,6 +31,9 @@ pub struct Decoder {
     sealed: watch::Receiver<Arc<BTreeSet<DayNumber>>>,
     /// Only events before this time, milliseconds, can be of a sealed day: the end of the last one.
     sealed_until: i64,
+    erased: watch::Receiver<Arc<Tombstones>>,
+    /// What `erased` held at the last look at the clock.
+    tombstones: Arc<Tombstones>,
 }
 
 impl Decoder {
@@ -38,7 +42,9 @@ impl Decoder {
         settings: settings::Ingest,
         tools: ToolSeries,
         sealed: watch::Receiver<Arc<BTreeSet<DayNumber>>>,
+        mut erased: watch::Receiver<Arc<Tombstones>>,
     ) -> Self {
+        let tombstones = Arc::clone(&erased.borrow_and_update());
         let mut decoder = Self {
             settings,
             now: Timestamp::now(),
@@ -47,6 +53,8 @@ impl Decoder {
             tools,
             sealed,
             sealed_until: i64::MIN,
+            erased,
+            tombstones,
         };
         decoder.look_at_sealed_days();
         decoder
@@ -62,6 +70,9 @@ impl Decoder {
         self.now = Timestamp::now();
         if self.sealed.has_changed().unwrap_or(false) {
             self.look_at_sealed_days();
+        }
+        if self.erased.has_changed().unwrap_or(false) {
+            self.tombstones = Arc::clone(&self.erased.borrow_and_update());
         }
     }
 
@@ -83,9 +94,10 @@ impl Decoder {
     /// Adds a message to the batch.
     pub fn take(&mut self, batch: &mut Batch, message: &impl Message<Headers = BorrowedHeaders>) {
         self.throttle.message_read();
+        let (partition, offset) = (message.partition(), message.offset());
         match self.decode(message) {
-            Ok(event) => {
-                let (partition, offset) = (message.partition(), message.offset());
+            Ok(None) => batch.read_to(partition, offset + 1),
+            Ok(Some(event)) => {
                 let trace_id = |traceparent: Traceparent| display(traceparent.trace_id());
                 tracing::debug!(partition, offset, trace_id = event.traceparent.map(trace_id), "accepted");
                 self.presence.note(&event, partition, self.now);
@@ -111,15 +123,24 @@ impl Decoder {
         batch.reject(DeadLetter::new(message, Stage::Decode, invalid.reason, invalid.to_string()));
     }
 
-    fn decode<'a>(&self, message: &'a impl Message<Headers = BorrowedHeaders>) -> Result<Event<'a>, Box<Invalid>> {
+    /// The event of a message; none when the event is of an erased person.
+    fn decode<'a>(
+        &self,
+        message: &'a impl Message<Headers = BorrowedHeaders>,
+    ) -> Result<Option<Event<'a>>, Box<Invalid>> {
         Size::of(message).check(self.settings.max_message_bytes)?;
         let event = kafka::as_sent(message).decode()?;
+        // Before every other rule: a dead letter would keep the event.
+        if self.tombstones.contains_event(&event) {
+            metrics::suppressed(&event);
+            return Ok(None);
+        }
         Accepted::at(self.now, self.settings.max_age, self.settings.max_future).check(&event)?;
         if event.time.millis() < self.sealed_until {
             self.check_sealed(&event)?;
         }
         self.throttle.check(&event, arrived(message), self.now)?;
-        Ok(event)
+        Ok(Some(event))
     }
 
     fn check_sealed(&self, event: &Event<'_>) -> Result<(), Box<Invalid>> {
@@ -139,6 +160,7 @@ impl Decoder {
     pub fn tidy(&mut self) {
         self.look_at_clock();
         metrics::active_users(self.presence.count(self.now));
+        metrics::tombstones(self.tombstones.len());
         self.throttle.forget_the_quiet();
         self.tools.refresh();
     }

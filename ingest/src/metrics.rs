@@ -28,6 +28,12 @@ const TOOL: &[Label] = &[found(
 declare_metrics! {
     EVENTS = counter("devtoolkit_ingest_events_total", "Events accepted and stored, by CloudEvents type").by(TYPE);
     ACTIVITIES = counter("devtoolkit_ingest_activities_total", "Activity events accepted, by what was done").by(ACTION);
+    SUPPRESSED = counter(
+        "devtoolkit_ingest_suppressed_total",
+        "Events of erased people, which were dropped, by CloudEvents type",
+    )
+    .by(TYPE);
+    TOMBSTONES = gauge("devtoolkit_ingest_tombstones", "Erased people and their sessions whose events are dropped");
     DEAD_LETTERS = counter("devtoolkit_ingest_dead_letters_total", "Messages handed to the dead-letter topic, by reason")
         .by(REASON);
     DEAD_LETTER_RETRIES = counter(
@@ -166,6 +172,9 @@ static BY_REASON: LazyLock<[Counter; Reason::ALL.len()]> =
 static BY_ACTION: LazyLock<[Counter; Action::ALL.len()]> =
     LazyLock::new(|| std::array::from_fn(|action| ACTIVITIES.counter(&[Action::NAMES[action]])));
 static BATCH_DELAY: LazyLock<Histogram> = LazyLock::new(|| DELAY.histogram(&[]));
+static SUPPRESSED_BY_TYPE: LazyLock<[Counter; EventType::ALL.len()]> =
+    LazyLock::new(|| EventType::ALL.map(|event_type| SUPPRESSED.counter(&[event_type.as_str()])));
+
 static BATCHES_IN_FLIGHT: LazyLock<Gauge> = LazyLock::new(|| IN_FLIGHT.gauge(&[]));
 
 /// An event is accepted.
@@ -173,6 +182,16 @@ pub fn accepted(event: &Event<'_>) {
     if let Data::Activity(activity) = &event.data {
         BY_ACTION[activity.action as usize].increment(1);
     }
+}
+
+/// An event of an erased person is dropped.
+pub fn suppressed(event: &Event<'_>) {
+    SUPPRESSED_BY_TYPE[event.event_type() as usize].increment(1);
+}
+
+/// How many tombstones the worker knows.
+pub fn tombstones(count: usize) {
+    TOMBSTONES.gauge(&[]).set(count as f64);
 }
 
 /// A dead letter is delivered.

@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use common::event::EventType;
 use common::settings::Settings;
 use common::telemetry::{self, Part, Readiness};
+use common::tombstones::follow;
 use common::{mongo, shutdown, watchdog};
 use tokio::sync::watch;
 
@@ -53,11 +54,13 @@ pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
     // Before the first message is read: none of a sealed day may pass.
     let (sealed, sealed_days) = watch::channel(late::sealed_days(&database).await?);
     tokio::spawn(late::follow(database.clone(), sealed));
+    // Before the first message is read: no event of an erased person may pass.
+    let tombstones = follow::follow(&settings, database.clone(), readiness.clone()).await?;
     let conflicts = Conflicts::new(database.clone(), settings.kafka.clone(), known_slugs.clone());
     let writer = Writer::new(database, settings.kafka.clone(), dead_letters, conflicts, readiness.clone());
     let parts = Parts {
         writer: Arc::new(writer),
-        decoder: Decoder::new(settings.ingest.clone(), ToolSeries::new(known_slugs), sealed_days),
+        decoder: Decoder::new(settings.ingest.clone(), ToolSeries::new(known_slugs), sealed_days, tombstones),
         rates: rates_in_force,
         retention: topics_retention,
         runtime: tokio::runtime::Handle::current(),

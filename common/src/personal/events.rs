@@ -19,7 +19,8 @@ const COUNTED: Rule = Rule {
 const REMOVED: Rule =
     Rule { class: Class::Personal, anonymise: Action::RemoveField, seal: Action::RemoveField, ..COUNTED };
 
-const LINKS: Rule = Rule { class: Class::Identifier, anonymise: Action::Pseudonym, seal: Action::Pseudonym, ..COUNTED };
+const LINKS: Rule =
+    Rule { class: Class::Identifier, anonymise: Action::PseudonymOfErasure, seal: Action::Pseudonym, ..COUNTED };
 
 const CONTEXT: Rule = Rule {
     paths: &[

@@ -2,7 +2,8 @@
 
 use super::rule::{Class, IMPERSONAL, Kept, Kind, Place, Rule};
 use crate::documents::{
-    dead_letter_replay, erasure, lease, migration, rollup_day, system_analytics, tool, tool_category, tool_day,
+    dead_letter_replay, erasure, lease, migration, privacy_request, rollup_day, system_analytics, tool, tool_category,
+    tool_day,
 };
 use crate::schema::DEAD_LETTER_REPLAYS_TTL;
 
@@ -208,7 +209,34 @@ pub(super) const ERASURES: Place = impersonal(
     "who was erased, as keyed digests only, so that a replay or a restored backup brings nobody back",
     &[
         Rule { paths: &["_id"], class: Class::Identifier, ..IMPERSONAL },
-        Rule { paths: &["keyId", "requestedAt", "completedAt", "documents.*"], ..IMPERSONAL },
+        Rule { paths: &["kind", "tag", "requestedAt", "completedAt"], ..IMPERSONAL },
+    ],
+);
+
+pub(super) const PRIVACY_REQUESTS: Place = impersonal(
+    privacy_request::COLLECTION,
+    "erasures under way and their receipts; an id is there only while an erasure is under way, and encrypted",
+    &[
+        Rule { paths: &["subject"], class: Class::Identifier, ..IMPERSONAL },
+        Rule { paths: &["sealedId", "sealedSecret"], class: Class::Secret, ..IMPERSONAL },
+        Rule {
+            paths: &[
+                "_id",
+                "mode",
+                "keepSuggestions",
+                "state",
+                "requestedAt",
+                "completedAt",
+                "documents.*",
+                "days.*.isSealed",
+                "days.*.events",
+                "days.*.before.totalUsage",
+                "days.*.before.activeUsers",
+                "days.*.before.pageViews",
+                "kafkaHoldsUntil.*",
+            ],
+            ..IMPERSONAL
+        },
     ],
 );
 

@@ -39,12 +39,16 @@ pub enum Action {
     RemoveDocument,
     /// The field is taken out of the document.
     RemoveField,
-    /// The person's vote is taken out of the voters and of the counts.
+    /// The person's id is taken out of the voters. The counts stay: nobody knows whether the vote was for or against.
     TakeVote,
     /// The id becomes [`NOBODY`], because a document without it is refused.
     NobodysId,
     /// The id becomes a pseudonym: equal within the day, different on another day. Its key is destroyed.
     Pseudonym,
+    /// The id becomes a pseudonym of this erasure, the same everywhere. Its key is destroyed.
+    PseudonymOfErasure,
+    /// Something that says nothing takes its place: the account stays without its person, so that the numbers of users stay.
+    Blank,
     /// Of a map, only the keys on the allow list stay.
     AllowList,
     /// Cut before the first `?` or `#`.

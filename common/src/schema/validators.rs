@@ -6,7 +6,10 @@ use super::json_schema::{
     any_object, boolean, count, count_or_null, date, day, list_of, map_of, matching, number, number_or_null, object,
     object_id, one_of, string,
 };
-use crate::documents::{activity_log, rollup_day, session, suggestion, system_configuration, user};
+use crate::documents::{
+    activity_log, erasure, privacy_request, rollup_day, session, suggestion, system_configuration, user,
+};
+use crate::keyring::DIGEST_PATTERN;
 
 pub(super) fn users() -> Document {
     let profile = object(
@@ -470,7 +473,36 @@ pub(super) fn migrations() -> Document {
 
 pub(super) fn erasures() -> Document {
     object(
-        [("_id", string()), ("keyId", string()), ("requestedAt", date()), ("documents", map_of(count()))],
+        [
+            ("_id", digest()),
+            ("kind", one_of(erasure::Kind::NAMES)),
+            ("tag", doc! { "bsonType": "long" }),
+            ("requestedAt", date()),
+        ],
         [("completedAt", date())],
     )
+}
+
+pub(super) fn privacy_requests() -> Document {
+    let numbers = object([("totalUsage", count()), ("activeUsers", count())], [("pageViews", count())]);
+    let day = object([("isSealed", boolean())], [("events", count()), ("before", numbers)]);
+    object(
+        [
+            ("_id", object_id()),
+            ("subject", digest()),
+            ("mode", one_of(privacy_request::Mode::NAMES)),
+            ("keepSuggestions", boolean()),
+            ("state", one_of(privacy_request::State::NAMES)),
+            ("requestedAt", date()),
+            ("documents", map_of(count())),
+            ("days", map_of(day)),
+            ("kafkaHoldsUntil", map_of(doc! { "bsonType": ["date", "null"] })),
+        ],
+        [("sealedId", string()), ("sealedSecret", string()), ("completedAt", date())],
+    )
+}
+
+/// A keyed digest: the id of the key, and HMAC-SHA-256 in hexadecimal.
+fn digest() -> Document {
+    matching(DIGEST_PATTERN)
 }

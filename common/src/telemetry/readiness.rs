@@ -21,6 +21,8 @@ pub enum Part {
     Mongodb,
     /// MongoDB takes documents.
     MongodbWrites,
+    /// Every erased person is known, and erased in this database.
+    Erasures,
 }
 
 impl Part {
@@ -28,7 +30,7 @@ impl Part {
     const fn dependency(self) -> Option<&'static str> {
         match self {
             // One topic of Kafka is not Kafka.
-            Self::Program | Self::DeadLetters => None,
+            Self::Program | Self::DeadLetters | Self::Erasures => None,
             Self::Kafka => Some("kafka"),
             Self::Mongodb | Self::MongodbWrites => Some("mongodb"),
         }
@@ -42,6 +44,7 @@ impl fmt::Display for Part {
             Self::Kafka => "Kafka",
             Self::DeadLetters => "dead letters",
             Self::Mongodb | Self::MongodbWrites => "MongoDB",
+            Self::Erasures => "erased people",
         })
     }
 }

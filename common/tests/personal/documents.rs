@@ -7,8 +7,8 @@ use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, doc, serialize_to_document};
 use common::day::Day;
 use common::documents::{
-    activity_log, dead_letter_replay, erasure, health_check, lease, migration, rollup_day, session, suggestion,
-    system_analytics, system_configuration, tool, tool_category, tool_day, usage_analytics, user, user_day,
+    activity_log, dead_letter_replay, erasure, health_check, lease, migration, privacy_request, rollup_day, session,
+    suggestion, system_analytics, system_configuration, tool, tool_category, tool_day, usage_analytics, user, user_day,
 };
 use serde::Serialize;
 
@@ -31,6 +31,7 @@ pub fn samples() -> Vec<(&'static str, Document)> {
         (lease::COLLECTION, document(lease())),
         (migration::COLLECTION, document(migration())),
         (erasure::COLLECTION, document(erasure())),
+        (privacy_request::COLLECTION, document(privacy_request())),
         (dead_letter_replay::COLLECTION, document(dead_letter_replay())),
     ]
 }
@@ -459,12 +460,25 @@ fn migration() -> migration::Migration {
 }
 
 fn erasure() -> erasure::Erasure {
-    erasure::Erasure {
-        subject_hash: text(),
-        key_id: text(),
+    erasure::Erasure { digest: text(), kind: erasure::Kind::User, tag: 1, requested_at: TIME, completed_at: Some(TIME) }
+}
+
+fn privacy_request() -> privacy_request::PrivacyRequest {
+    let before = privacy_request::Numbers { total_usage: 1, active_users: 1, page_views: Some(1) };
+    let affected = privacy_request::AffectedDay { is_sealed: true, before: Some(before), events: 1 };
+    privacy_request::PrivacyRequest {
+        id: ID,
+        subject: text(),
+        mode: privacy_request::Mode::Delete,
+        keep_suggestions: true,
+        state: privacy_request::State::Complete,
+        sealed_id: Some(text()),
+        sealed_secret: Some(text()),
         requested_at: TIME,
         completed_at: Some(TIME),
         documents: map(),
+        days: BTreeMap::from([(day(), affected)]),
+        kafka_holds_until: BTreeMap::from([("key".to_owned(), Some(TIME))]),
     }
 }
 

@@ -69,6 +69,8 @@ fn action(action: Action) -> &'static str {
         Action::TakeVote => "the vote is taken out",
         Action::NobodysId => "becomes nobody's id",
         Action::Pseudonym => "becomes a pseudonym of the day",
+        Action::PseudonymOfErasure => "becomes a pseudonym of the erasure",
+        Action::Blank => "says nothing any more",
         Action::AllowList => "cut to the allow list",
         Action::CutQuery => "cut before `?` and `#`",
         Action::Expire => "stays until it expires",
