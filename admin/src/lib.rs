@@ -3,14 +3,17 @@
 //! `main.rs` -> one file per subcommand: [`migrate`] brings the database (with `common::schema`) and the Kafka topics
 //! ([`topics`]) in order and says when events get another [`identity`], [`seed_demo`] fills a database with the demo DevToolkit
 //! of `common::demo`, [`dead_letters`] shows what ingest refused and sends it again. [`suspicious`], [`slow_queries`] and
-//! [`storage`] say who attacks logins, what the database is slow at (with [`profiler`]), and what fills its disk.
+//! [`storage`] say who attacks logins, what the database is slow at (with [`profiler`]), and what fills its disk. [`privacy`] is what a
+//! person may ask for, and [`erasure`] how a person is erased.
 //!
 //! [`report`] and [`text`] are how they show what they did or found, [`since`] how they are told a time.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod dead_letters;
+pub mod erasure;
 pub mod identity;
 pub mod migrate;
+pub mod privacy;
 pub mod profiler;
 pub mod report;
 pub mod seed_demo;

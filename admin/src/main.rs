@@ -3,13 +3,13 @@
 
 use std::process::ExitCode;
 
-use admin::{dead_letters, migrate, seed_demo, slow_queries, storage, suspicious};
+use admin::{dead_letters, migrate, privacy, seed_demo, slow_queries, storage, suspicious};
 use clap::{Parser, Subcommand};
 use common::program::{self, Common};
 use common::telemetry;
 
 /// The operator's program of DevToolkit Analytics: brings the database and the Kafka topics in order, fills a demo, deals
-/// with dead letters, and finds attacks on logins, slow queries and what fills the disk.
+/// with dead letters, erases people, and finds attacks on logins, slow queries and what fills the disk.
 #[derive(Debug, Parser)]
 #[command(
     name = "admin",
@@ -21,6 +21,7 @@ Examples:
   admin seed-demo --users 200              a small DevToolkit to try things with
   admin dead-letters list                  what ingest refused, and why
   admin dead-letters replay --dry-run      what would be sent to it again
+  admin privacy erase --email jo@x.org     erase a person for good
   admin suspicious --since 12h             accounts and addresses with bursts of failed logins
   admin slow-queries                       what the database was slow at
   admin storage                            which collection fills the disk, and when it is full
@@ -39,6 +40,7 @@ enum Command {
     Migrate(migrate::Options),
     SeedDemo(seed_demo::Options),
     DeadLetters(dead_letters::Options),
+    Privacy(privacy::Options),
     Suspicious(suspicious::Options),
     SlowQueries(slow_queries::Options),
     Storage(storage::Options),
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
             Command::Migrate(options) => migrate::run(&settings, &options).await,
             Command::SeedDemo(options) => seed_demo::run(&settings, &options).await,
             Command::DeadLetters(options) => dead_letters::run(&settings, &options).await,
+            Command::Privacy(options) => privacy::run(&settings, &options).await,
             Command::Suspicious(options) => suspicious::run(&settings, &options).await,
             Command::SlowQueries(options) => slow_queries::run(&settings, &options).await,
             Command::Storage(options) => storage::run(&settings, &options).await,

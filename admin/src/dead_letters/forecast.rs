@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use common::event::{self, Accepted, Invalid, Timestamp};
+use common::event::{Accepted, Invalid, Timestamp};
 use common::settings;
 use serde::Serialize;
 
@@ -49,9 +49,7 @@ impl Refused {
 
 fn accept(letter: &Letter, settings: &settings::Ingest) -> Result<(), Box<Invalid>> {
     letter.size().check(settings.max_message_bytes)?;
-    let headers = letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-    let event = event::Message { value: letter.value.as_deref(), headers }.decode()?;
-    Accepted::at(Timestamp::now(), settings.max_age, settings.max_future).check(&event)
+    Accepted::at(Timestamp::now(), settings.max_age, settings.max_future).check(&letter.event()?)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use common::event::{self, EventType};
+use common::event::{self, Event, EventType, Invalid};
 use common::kafka::{self, NativeHeaders};
 use common::size::{Size, header_cost};
 use rdkafka::Message;
@@ -113,6 +113,15 @@ impl Letter {
             errors,
             originals,
         }
+    }
+
+    /// The event, as ingest would read it.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(super) fn event(&self) -> Result<Event<'_>, Box<Invalid>> {
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+        event::Message { value: self.value.as_deref(), headers }.decode()
     }
 
     /// Whether it holds only a part of its message.

@@ -1,11 +1,14 @@
 //! `admin dead-letters replay`: letters go to the events' topic again, as they first came.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use common::keyring::Keyring;
 use common::print_line;
 use common::terminal::{self, printable};
+use common::tombstones::Tombstones;
 use common::{kafka, mongo, settings, shutdown};
 use mongodb::Database;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -62,6 +65,8 @@ struct Report {
     cut: u64,
     /// Not sent, because they have more than 64 headers, or more than 64 KiB of them.
     too_many_headers: u64,
+    /// Not sent, because they are events of erased people.
+    erased: u64,
     /// Marks of replays by an earlier version, which are not believed.
     old_marks: u64,
     /// Not taken by the brokers, for example because they are too large for the topic.
@@ -82,9 +87,11 @@ pub(super) async fn run(all: &settings::Settings, options: &Options) -> anyhow::
     let letters = DeadLetterTopic::open(settings)?;
     let database = mongo::connect(&all.mongodb).await?;
     let replayed = Replayed::read(&database, letters.name()).await?;
+    let tombstones = tombstones(all, &database).await?;
     let mut sender = if options.dry_run { None } else { Some(Sender::new(settings, database)?) };
     let mut report = Report { topic: settings.topic.clone(), dry_run: options.dry_run, ..Report::default() };
-    let outcome = replay(&letters, &replayed, &options.filter, sender.as_mut(), &all.ingest, &mut report).await;
+    let skipped = Skipped { replayed, tombstones };
+    let outcome = replay(&letters, &skipped, &options.filter, sender.as_mut(), &all.ingest, &mut report).await;
     if outcome.is_ok() || report.replayed > 0 {
         print(&report, options.json)?;
     }
@@ -98,9 +105,30 @@ pub(super) async fn run(all: &settings::Settings, options: &Options) -> anyhow::
     Ok(())
 }
 
+/// Letters that are not sent, whatever the options say.
+struct Skipped {
+    replayed: Replayed,
+    tombstones: Tombstones,
+}
+
+impl Skipped {
+    fn is_erased(&self, letter: &Letter) -> bool {
+        !self.tombstones.is_empty() && letter.event().is_ok_and(|event| self.tombstones.contains_event(&event))
+    }
+}
+
+async fn tombstones(settings: &settings::Settings, database: &Database) -> anyhow::Result<Tombstones> {
+    let mut tombstones = Tombstones::new(Keyring::if_set(settings)?.map(Arc::new));
+    tombstones.add_stored(database).await.context("reading the collection erasures")?;
+    match tombstones.blind() {
+        Some(why) => bail!(why),
+        None => Ok(tombstones),
+    }
+}
+
 async fn replay(
     letters: &DeadLetterTopic,
-    replayed: &Replayed,
+    skipped: &Skipped,
     filter: &Filter,
     mut sender: Option<&mut Sender>,
     ingest: &settings::Ingest,
@@ -117,7 +145,8 @@ async fn replay(
         report.old_marks = reading.old_marks;
         match letter {
             Some(letter) if !filter.takes(&letter) => report.left_out += 1,
-            Some(letter) if replayed.contains(&letter) => report.replayed_before += 1,
+            Some(letter) if skipped.replayed.contains(&letter) => report.replayed_before += 1,
+            Some(letter) if skipped.is_erased(&letter) => report.erased += 1,
             Some(letter) if letter.is_cut() => report.cut += 1,
             Some(letter) if letter.size().has_too_many_headers() => report.too_many_headers += 1,
             Some(letter) => {
@@ -291,6 +320,9 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
             "{} not sent: more than 64 headers, or more than 64 KiB of them, which no event needs",
             text::letters(report.too_many_headers)
         );
+    }
+    if report.erased > 0 {
+        print_line!("{} not sent: events of erased people", text::letters(report.erased));
     }
     if report.old_marks > 0 {
         print_line!("{}", text::old_marks(report.old_marks));

@@ -1,0 +1,50 @@
+//! `admin privacy`: what a person may ask for.
+
+mod erase;
+mod person;
+mod reapply;
+mod receipt;
+mod resume;
+mod status;
+
+use clap::{Args, Subcommand};
+use common::settings::Settings;
+
+/// Erase a person, and see what became of it
+///
+/// A person is erased in the whole database. A tombstone (a keyed digest of the id) stays in the collection erasures and on the
+/// topic with .erasures appended: events of the person that are sent or replayed later are dropped by ingest, and
+/// `admin privacy reapply` erases the person again after an older backup was restored. docs/PRIVACY.md says what is erased where.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  admin privacy erase --email jo@example.com --dry-run    what would be erased; nothing is changed
+  admin privacy erase --email jo@example.com              asks, erases, prints the receipt
+  admin privacy status                                    all requests, those under way first
+  admin privacy resume                                    go on with what was interrupted
+  admin privacy reapply                                   after a restore: erase again who came back")]
+pub struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Erase(erase::Options),
+    Status(status::Options),
+    Resume(resume::Options),
+    Reapply(reapply::Options),
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// There is no keyring, MongoDB or Kafka cannot be reached, or nobody is the person that the options name.
+pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
+    match &options.command {
+        Command::Erase(options) => erase::run(settings, options).await,
+        Command::Status(options) => status::run(settings, options).await,
+        Command::Resume(options) => resume::run(settings, options).await,
+        Command::Reapply(options) => reapply::run(settings, options).await,
+    }
+}

@@ -1,0 +1,51 @@
+//! `admin privacy reapply`.
+
+use clap::Args;
+use common::print_line;
+use common::settings::Settings;
+
+use super::receipt;
+use crate::erasure::{Context, again, requests, work};
+
+/// Erase again who came back: after a restored backup, or a replay by an old worker
+///
+/// Looks at every id in the database, and erases those that have a tombstone. Until it has run after a restore, `ingest` and
+/// `aggregator serve` are not ready.
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
+    let context = Context::connect(settings).await?;
+    let found = again::look(&context).await?;
+    if options.dry_run {
+        print_line!(
+            "{} people came back and would be erased again; {} tombstones are on the topic alone",
+            found.people.len(),
+            found.lacking.len()
+        );
+        return Ok(());
+    }
+    again::file(&context, &found).await?;
+    for request in requests::all_open(&context).await? {
+        let progress = receipt::progress("erasing events");
+        let request = work::run(&context, request, &progress).await?;
+        progress.finish_and_clear();
+        receipt::print(&context, &request, options.json).await?;
+    }
+    again::store_lacking(&context, &found).await?;
+    if !options.json {
+        print_line!(
+            "{} people who had come back are erased again; {} tombstones were taken over from the topic",
+            found.people.len(),
+            found.lacking.len()
+        );
+    }
+    Ok(())
+}
