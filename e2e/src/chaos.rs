@@ -28,7 +28,7 @@ const CHUNK: u64 = 5_000;
 /// About how long a fault takes with the pause before it: the events are spread over all of them.
 const FAULT: Duration = Duration::from_secs(2);
 /// How long the workers may take for what is left when the faults are over.
-const CATCH_UP: Duration = Duration::from_secs(600);
+const CATCH_UP: Duration = Duration::from_secs(1_800);
 /// When no worker commits anything for this long after the faults, what is left is left unread.
 const STANDSTILL: Duration = Duration::from_secs(120);
 /// Longer than the group waits for a worker (`session.timeout.ms`): then its partitions are somebody else's when it goes on.
@@ -52,6 +52,8 @@ pub struct Findings {
     pub produced: u64,
     /// Faults of each kind: name and number.
     pub faults: Vec<(&'static str, u32)>,
+    /// Whether it was interrupted before all faults were caused: the counts are of the events sent until then.
+    pub is_interrupted: bool,
     /// Good events that are not in the collection, and bad ones that are not in the dead letters.
     pub lost: u64,
     /// Events with more than one document.
@@ -60,6 +62,21 @@ pub struct Findings {
     pub wrong: u64,
     /// Messages that no worker read after the faults, although both workers were running and both servers were there.
     pub unread: u64,
+}
+
+impl Findings {
+    /// Whether nothing was lost, doubled, wrong or left unread.
+    pub const fn is_all_well(&self) -> bool {
+        self.lost == 0 && self.doubled == 0 && self.wrong == 0 && self.unread == 0
+    }
+}
+
+/// What the producer has sent, and when it may end.
+#[derive(Debug, Clone, Default)]
+struct Sent {
+    events: Arc<AtomicU64>,
+    is_over: Arc<AtomicBool>,
+    is_interrupted: Arc<AtomicBool>,
 }
 
 /// What is done to a part of the system.
@@ -231,46 +248,71 @@ impl Chaos {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
+
+    async fn run(
+        &mut self,
+        options: Options,
+        interrupted: impl Future<Output = ()>,
+        mut progress: impl FnMut(u32, &str, u64),
+    ) -> anyhow::Result<Findings> {
+        let sent = Sent::default();
+        let producer =
+            tokio::spawn(produce(self.world.brokers().to_owned(), self.world.topic(), sent.clone(), options));
+        let mut interrupted = std::pin::pin!(interrupted);
+        let mut random = ChaCha8Rng::seed_from_u64(options.seed);
+        let mut counts = [0; FAULTS.len()];
+        for number in 1..=options.kills {
+            let pause = Duration::from_millis(random.random_range(100..1_000));
+            if tokio::time::timeout(pause, &mut interrupted).await.is_ok() {
+                sent.is_interrupted.store(true, Ordering::Relaxed);
+                break;
+            }
+            // A short run has one fault of each kind at least, if it has room.
+            let drawn = usize::try_from(number - 1)?;
+            let drawn = if drawn < FAULTS.len() { drawn } else { draw(&mut random) };
+            let (fault, name, _) = FAULTS[drawn];
+            counts[drawn] += 1;
+            progress(number, name, sent.events.load(Ordering::Relaxed));
+            self.cause(fault, &mut random).await?;
+        }
+        self.until_workers_run().await?;
+        sent.is_over.store(true, Ordering::Relaxed);
+        producer.await??;
+        let unread = self.catch_up().await?;
+        for worker in &mut self.workers {
+            worker.stop(Duration::from_secs(30)).await;
+        }
+        let mut findings = reconcile(&self.world, sent.events.load(Ordering::Relaxed)).await?;
+        findings.faults = FAULTS.into_iter().zip(counts).map(|((_, name, _), count)| (name, count)).collect();
+        findings.unread = unread;
+        Ok(findings)
+    }
+
+    /// Keeps the data and logs of servers and workers for whoever looks into the findings.
+    fn keep(&mut self) {
+        for home in [self.mongodb.home(), self.kafka.home(), self.world.home()] {
+            home.keep();
+            eprintln!("kept, with its logs: {}", home.path().display());
+        }
+    }
 }
 
-/// Runs the chaos; `progress` is told of each fault.
+/// Runs the chaos; `progress` is told of each fault. Once `interrupted` ends, no further fault is caused and nothing more is sent:
+/// the findings are about what was sent until then.
 ///
 /// # Errors
 /// The servers or workers do not come back, or do not catch up.
-pub async fn run(options: Options, mut progress: impl FnMut(u32, &str, u64)) -> anyhow::Result<Findings> {
+pub async fn run(
+    options: Options,
+    interrupted: impl Future<Output = ()>,
+    progress: impl FnMut(u32, &str, u64),
+) -> anyhow::Result<Findings> {
     let mut chaos = Chaos::start().await?;
-    let produced = Arc::new(AtomicU64::new(0));
-    let is_over = Arc::new(AtomicBool::new(false));
-    let producer = tokio::spawn(produce(
-        chaos.world.brokers().to_owned(),
-        chaos.world.topic(),
-        Arc::clone(&produced),
-        Arc::clone(&is_over),
-        options,
-    ));
-    let mut random = ChaCha8Rng::seed_from_u64(options.seed);
-    let mut counts = [0; FAULTS.len()];
-    for number in 1..=options.kills {
-        tokio::time::sleep(Duration::from_millis(random.random_range(100..1_000))).await;
-        // A short run has one fault of each kind at least, if it has room.
-        let drawn = usize::try_from(number - 1)?;
-        let drawn = if drawn < FAULTS.len() { drawn } else { draw(&mut random) };
-        let (fault, name, _) = FAULTS[drawn];
-        counts[drawn] += 1;
-        progress(number, name, produced.load(Ordering::Relaxed));
-        chaos.cause(fault, &mut random).await?;
+    let findings = chaos.run(options, interrupted, progress).await;
+    if !findings.as_ref().is_ok_and(Findings::is_all_well) {
+        chaos.keep();
     }
-    chaos.until_workers_run().await?;
-    is_over.store(true, Ordering::Relaxed);
-    producer.await??;
-    let unread = chaos.catch_up().await?;
-    for worker in &mut chaos.workers {
-        worker.stop(Duration::from_secs(30)).await;
-    }
-    let mut findings = reconcile(&chaos.world, produced.load(Ordering::Relaxed)).await?;
-    findings.faults = FAULTS.into_iter().zip(counts).map(|((_, name, _), count)| (name, count)).collect();
-    findings.unread = unread;
-    Ok(findings)
+    findings
 }
 
 fn event(number: u64) -> Message {
@@ -293,25 +335,20 @@ fn event(number: u64) -> Message {
     Message::new(user, event.to_string())
 }
 
-/// Sends until the faults are over and enough is sent. What is not acknowledged is sent again, byte for byte.
-async fn produce(
-    brokers: String,
-    topic: String,
-    produced: Arc<AtomicU64>,
-    is_over: Arc<AtomicBool>,
-    options: Options,
-) -> anyhow::Result<()> {
+/// Sends until the faults are over and enough is sent, or the run is interrupted. What is not acknowledged is sent again, byte for byte.
+async fn produce(brokers: String, topic: String, sent: Sent, options: Options) -> anyhow::Result<()> {
     let chunks = u32::try_from(options.events / CHUNK).unwrap_or(u32::MAX).max(1);
     let mut pace = tokio::time::interval((FAULT * options.kills / chunks).max(Duration::from_millis(1)));
     let mut next = 0;
-    while !is_over.load(Ordering::Relaxed) || next < options.events {
+    let is_enough = |next| next >= options.events || sent.is_interrupted.load(Ordering::Relaxed);
+    while !sent.is_over.load(Ordering::Relaxed) || !is_enough(next) {
         pace.tick().await;
         let chunk: Vec<Message> = (next..next + CHUNK).map(event).collect();
         while topic::produce(&brokers, &topic, &chunk).await.is_err() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         next += CHUNK;
-        produced.store(next, Ordering::Relaxed);
+        sent.events.store(next, Ordering::Relaxed);
     }
     Ok(())
 }

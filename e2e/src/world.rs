@@ -158,6 +158,11 @@ impl World {
         self.home.path()
     }
 
+    /// The same, to be kept.
+    pub fn home(&mut self) -> &mut Home {
+        &mut self.home
+    }
+
     /// Sends messages to the test's topic.
     ///
     /// # Panics

@@ -7,7 +7,8 @@ use e2e::chaos::{self, Options};
 async fn nothing_is_lost_doubled_or_left_unread_when_everything_is_killed_and_cut_off_at_random() {
     let seed = rand::random();
     println!("seed {seed}");
-    let findings = chaos::run(Options { kills: 20, seed, events: 10_000 }, |number, fault, produced| {
+    let options = Options { kills: 20, seed, events: 10_000 };
+    let findings = chaos::run(options, std::future::pending(), |number, fault, produced| {
         println!("{number}: {fault}, {produced} events");
     })
     .await
