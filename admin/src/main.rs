@@ -9,7 +9,7 @@ use common::program::{self, Common};
 use common::telemetry;
 
 /// The operator's program of DevToolkit Analytics: brings the database and the Kafka topics in order, fills a demo, deals
-/// with dead letters, erases people, and finds attacks on logins, slow queries and what fills the disk.
+/// with dead letters, exports and erases what is kept about people, and finds attacks on logins, slow queries and what fills the disk.
 #[derive(Debug, Parser)]
 #[command(
     name = "admin",
@@ -21,6 +21,7 @@ Examples:
   admin seed-demo --users 200              a small DevToolkit to try things with
   admin dead-letters list                  what ingest refused, and why
   admin dead-letters replay --dry-run      what would be sent to it again
+  admin privacy export --email E --out D   everything that is kept about a person, for the person
   admin privacy erase --email jo@x.org     erase a person for good
   admin suspicious --since 12h             accounts and addresses with bursts of failed logins
   admin slow-queries                       what the database was slow at

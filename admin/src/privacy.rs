@@ -1,6 +1,7 @@
 //! `admin privacy`: what a person may ask for.
 
 mod erase;
+mod export;
 mod person;
 mod reapply;
 mod receipt;
@@ -10,7 +11,7 @@ mod status;
 use clap::{Args, Subcommand};
 use common::settings::Settings;
 
-/// Erase a person, and see what became of it
+/// Export or erase what is kept about a person
 ///
 /// A person is erased in the whole database. A tombstone (a keyed digest of the id) stays in the collection erasures and on the
 /// topic with .erasures appended: events of the person that are sent or replayed later are dropped by ingest, and
@@ -18,6 +19,7 @@ use common::settings::Settings;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
+  admin privacy export --email jo@example.com --out jo    everything that is kept about a person, in a directory
   admin privacy erase --email jo@example.com --dry-run    what would be erased; nothing is changed
   admin privacy erase --email jo@example.com              asks, erases, prints the receipt
   admin privacy status                                    all requests, those under way first
@@ -30,6 +32,7 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Export(export::Options),
     Erase(erase::Options),
     Status(status::Options),
     Resume(resume::Options),
@@ -39,9 +42,10 @@ enum Command {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// There is no keyring, MongoDB or Kafka cannot be reached, or nobody is the person that the options name.
+/// A file cannot be written, there is no keyring, MongoDB or Kafka cannot be reached, or nobody is the person that the options name.
 pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     match &options.command {
+        Command::Export(options) => export::run(settings, options).await,
         Command::Erase(options) => erase::run(settings, options).await,
         Command::Status(options) => status::run(settings, options).await,
         Command::Resume(options) => resume::run(settings, options).await,

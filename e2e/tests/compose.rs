@@ -343,6 +343,8 @@ async fn its_services_count_events_with_their_own_secrets_and_rights_alone() {
         on_demand(&local, "admin", question).await;
     }
 
+    an_export_needs_no_other_rights(&local).await;
+
     let aggregator = local.with_own_address("aggregator", local.command("aggregator"));
     let _aggregator = local.start("aggregator", aggregator);
     local.until_healthy("aggregator").await;
@@ -372,10 +374,18 @@ async fn its_services_count_events_with_their_own_secrets_and_rights_alone() {
     assert_ne!(refusals(&local), refused_before, "mongod's log does not tell refusals any more");
 }
 
+/// The first demo user answers suggestions and changes settings: documents of every collection are about that user.
+async fn an_export_needs_no_other_rights(local: &Local) {
+    let directory = local.path("privacy-officer", "/exports");
+    let user = common::demo::user_id(0);
+    on_demand(local, "privacy-officer", &format!("export --user {user} --out {}", directory.display())).await;
+    assert!(directory.join("manifest.json").is_file());
+}
+
 /// The secrets by file, after a second run has changed none.
 async fn secrets_are_made_once(local: &Local) -> BTreeMap<String, String> {
     let files = ["mongodb/keyfile", "mongodb/password", "grafana/password", "ingest/password", "aggregator/password"];
-    let files = files.into_iter().chain(["admin/password", "monitor/password"]);
+    let files = files.into_iter().chain(["admin/password", "privacy_officer/password", "monitor/password"]);
     let secrets = async || {
         let mut words = local.file.services["secrets"].entrypoint.clone();
         if is_root() {
@@ -543,6 +553,13 @@ async fn rights_end_there(local: &Local, made: &BTreeMap<String, String>) {
         ("aggregator", doc! { "drop": "system_analytics" }),
         ("admin", doc! { "drop": "usage_analytics" }),
         ("admin", doc! { "createUser": "me", "pwd": "me", "roles": [] }),
+        ("privacy_officer", doc! { "find": "dead_letter_replays" }),
+        ("privacy_officer", doc! { "insert": "users", "documents": [{}] }),
+        (
+            "privacy_officer",
+            doc! { "update": "usage_analytics", "updates": [{ "q": {}, "u": { "$set": { "x": 1 } } }] },
+        ),
+        ("privacy_officer", doc! { "delete": "users", "deletes": [{ "q": {}, "limit": 0 }] }),
         ("monitor", doc! { "find": "users" }),
         ("monitor", doc! { "insert": "users", "documents": [{}] }),
     ] {
