@@ -4,6 +4,7 @@
 use bson::oid::ObjectId;
 use bson::{DateTime, Document, doc};
 use common::documents::privacy_request::{Mode, PrivacyRequest};
+use common::documents::user_day::UserDay;
 use common::documents::{session, suggestion, system_configuration, user, user_day};
 use common::personal::NOBODY;
 use mongodb::ClientSession;
@@ -11,6 +12,9 @@ use mongodb::error::Result;
 
 use super::events::Pseudonyms;
 use super::{Context, requests};
+
+/// Rows of a transaction.
+const ROWS: i64 = 500;
 
 /// Removes or anonymises everything about the person that is not an event. Safe to repeat.
 ///
@@ -22,11 +26,14 @@ pub(super) async fn erase(
     id: ObjectId,
     pseudonyms: &Pseudonyms,
 ) -> anyhow::Result<()> {
-    let steps = steps(request, id, pseudonyms);
+    let steps = steps(request, id);
     for step in &steps {
         context.transaction(async |session| step.run(context, session, request).await).await?;
     }
     if request.mode == Mode::Anonymise {
+        while context.transaction(async |session| rename_days(context, session, request, id, pseudonyms).await).await?
+            > 0
+        {}
         context.transaction(async |session| rename(context, session, request, id, pseudonyms).await).await?;
     }
     Ok(())
@@ -68,7 +75,7 @@ async fn note(
     Ok(())
 }
 
-fn steps(request: &PrivacyRequest, id: ObjectId, pseudonyms: &Pseudonyms) -> Vec<Step> {
+fn steps(request: &PrivacyRequest, id: ObjectId) -> Vec<Step> {
     let nobody = ObjectId::from_bytes(NOBODY);
     let remove = |collection, filter| Step { collection, filter, update: None };
     let change = |collection, filter, update| Step { collection, filter, update: Some(update) };
@@ -103,17 +110,36 @@ fn steps(request: &PrivacyRequest, id: ObjectId, pseudonyms: &Pseudonyms) -> Vec
         ),
         change(user::COLLECTION, doc! { "metadata.createdBy": id }, doc! { "$unset": { "metadata.createdBy": "" } }),
     ];
-    match request.mode {
-        Mode::Delete => {
-            steps.push(remove(user_day::COLLECTION, doc! { "userId": id }));
-            steps.push(remove(user::COLLECTION, doc! { "_id": id }));
-        }
-        Mode::Anonymise => {
-            let update = doc! { "$set": { "userId": pseudonyms.of(id) } };
-            steps.push(change(user_day::COLLECTION, doc! { "userId": id }, update));
-        }
+    if request.mode == Mode::Delete {
+        steps.push(remove(user_day::COLLECTION, doc! { "userId": id }));
+        steps.push(remove(user::COLLECTION, doc! { "_id": id }));
     }
     steps
+}
+
+/// Puts some of the person's rows of days under the pseudonym; returns how many there were. The row's own id is made of the person's.
+async fn rename_days(
+    context: &Context,
+    session: &mut ClientSession,
+    request: &PrivacyRequest,
+    id: ObjectId,
+    pseudonyms: &Pseudonyms,
+) -> Result<u64> {
+    let rows = context.database.collection::<UserDay>(user_day::COLLECTION);
+    let mut found = rows.find(doc! { "userId": id }).limit(ROWS).session(&mut *session).await?;
+    let (mut old, mut renamed) = (Vec::new(), Vec::new());
+    let pseudonym = pseudonyms.of(id);
+    while let Some(row) = found.next(&mut *session).await.transpose()? {
+        old.push(row.id);
+        renamed.push(UserDay { id: row.date.row_id(pseudonym), user_id: pseudonym, ..row });
+    }
+    if old.is_empty() {
+        return Ok(0);
+    }
+    rows.delete_many(doc! { "_id": { "$in": &old } }).session(&mut *session).await?;
+    rows.insert_many(&renamed).session(&mut *session).await?;
+    note(context, session, request, user_day::COLLECTION, old.len() as u64).await?;
+    Ok(old.len() as u64)
 }
 
 /// Puts an account without a person in the place of the person's: with the same dates and plan, so that a day that is rolled up again

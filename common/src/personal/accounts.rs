@@ -142,8 +142,7 @@ pub(super) const USER_DAYS: Place = Place {
     kept: Kept::WithTheAccount,
     people: &["userId"],
     rules: &[
-        Rule { paths: &["userId"], class: Class::Identifier, anonymise: Action::PseudonymOfErasure, ..OWN },
-        Rule { paths: &["_id"], class: Class::Identifier, anonymise: Action::Keep, ..OWN },
+        Rule { paths: &["_id", "userId"], class: Class::Identifier, anonymise: Action::PseudonymOfErasure, ..OWN },
         Rule {
             paths: &["date", "usage", "failures", "pageViews", "visits", "minutes", "lastUsedAt", "lastActivityAt"],
             anonymise: Action::Keep,

@@ -1,6 +1,6 @@
 //! Collections about tools, days and the system itself.
 
-use super::rule::{Class, IMPERSONAL, Kept, Kind, Place, Rule};
+use super::rule::{Class, Export, IMPERSONAL, Kept, Kind, Place, Rule};
 use crate::documents::{
     dead_letter_replay, erasure, lease, migration, privacy_request, rollup_day, system_analytics, tool, tool_category,
     tool_day,
@@ -218,7 +218,7 @@ pub(super) const PRIVACY_REQUESTS: Place = impersonal(
     "erasures under way and their receipts; an id is there only while an erasure is under way, and encrypted",
     &[
         Rule { paths: &["subject"], class: Class::Identifier, ..IMPERSONAL },
-        Rule { paths: &["sealedId", "sealedSecret"], class: Class::Secret, ..IMPERSONAL },
+        Rule { paths: &["sealedId", "sealedSecret"], class: Class::Secret, export: Export::LeftOut, ..IMPERSONAL },
         Rule {
             paths: &[
                 "_id",

@@ -134,8 +134,13 @@ impl Place {
     }
 }
 
-/// Whether `path` lies in the map `map.*`. Not everything is in `*`: a named attribute of an event needs its own entry.
+/// Whether `path` lies in the map `map.*`, or is a field of each value of a map, `map.*.field`. Not everything is in `*`: a named
+/// attribute of an event needs its own entry.
 fn is_in_map(map: &str, path: &str) -> bool {
+    if let Some((before, field)) = map.split_once(".*.") {
+        let inside = path.strip_prefix(before).and_then(|rest| rest.strip_prefix('.'));
+        return inside.and_then(|inside| inside.split_once('.')).is_some_and(|(_, rest)| rest == field);
+    }
     map.strip_suffix('*').is_some_and(|before| !before.is_empty() && path.starts_with(before))
 }
 
