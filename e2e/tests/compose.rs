@@ -554,12 +554,9 @@ async fn rights_end_there(local: &Local, made: &BTreeMap<String, String>) {
         ("admin", doc! { "drop": "usage_analytics" }),
         ("admin", doc! { "createUser": "me", "pwd": "me", "roles": [] }),
         ("privacy_officer", doc! { "find": "dead_letter_replays" }),
-        ("privacy_officer", doc! { "insert": "users", "documents": [{}] }),
-        (
-            "privacy_officer",
-            doc! { "update": "usage_analytics", "updates": [{ "q": {}, "u": { "$set": { "x": 1 } } }] },
-        ),
-        ("privacy_officer", doc! { "delete": "users", "deletes": [{ "q": {}, "limit": 0 }] }),
+        ("privacy_officer", doc! { "insert": "usage_analytics", "documents": [{}] }),
+        ("privacy_officer", doc! { "delete": "system_analytics", "deletes": [{ "q": {}, "limit": 0 }] }),
+        ("privacy_officer", doc! { "delete": "erasures", "deletes": [{ "q": {}, "limit": 0 }] }),
         ("monitor", doc! { "find": "users" }),
         ("monitor", doc! { "insert": "users", "documents": [{}] }),
     ] {
