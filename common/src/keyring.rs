@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 pub use error::KeyringError;
-pub use key::{Key, KeyState, Purpose, RetiredKey};
+pub use key::{Key, KeyState, NOBODYS_KEY, Purpose, RetiredKey};
 pub use sealed::{NotSealed, Sealed};
 
 use crate::settings::Settings;

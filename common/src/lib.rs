@@ -4,8 +4,9 @@
 //! document of each collection and [`schema`] their indexes and validators. [`settings`], [`program`], [`telemetry`],
 //! [`terminal`], [`metrics`] and [`shutdown`] are what a program needs to start, to print, to be watched and to end;
 //! [`kafka`] and [`mongo`] connect it. [`keyring`] holds the keys that
-//! protect secrets in the database. [`size`] says how large a message may be. [`address`] gives a host one spelling, and [`suspicious`] is what counts as an attack on
-//! logins. [`personal`] is the register of personal fields.
+//! protect secrets in the database, [`secrets`] is what the database holds instead of them. [`size`] says how large a message
+//! may be. [`address`] gives a host one spelling, and [`suspicious`] is what counts as an attack on logins. [`personal`] is the
+//! register of personal fields.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod address;
@@ -20,6 +21,7 @@ pub mod mongo;
 pub mod personal;
 pub mod program;
 pub mod schema;
+pub mod secrets;
 pub mod settings;
 pub mod shutdown;
 pub mod size;

@@ -5,6 +5,7 @@ use bson::DateTime;
 use bson::oid::ObjectId;
 use chrono::{Duration, Utc};
 use common::day::Day;
+use common::keyring::NOBODYS_KEY;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -56,10 +57,19 @@ impl Chance {
         DateTime::from_millis(seconds * 1000)
     }
 
-    /// Hexadecimal digits, grouped like a UUID.
-    pub(super) fn uuid(&mut self) -> String {
-        let digits = format!("{:032x}", self.0.random::<u128>());
-        [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+    /// The digest of a token that nobody has, by a key that nobody has: the demo needs no keyring, and nobody signs in.
+    pub(super) fn digest(&mut self) -> String {
+        format!("{NOBODYS_KEY}:{}", self.hex())
+    }
+
+    /// A sealed value that nobody can open.
+    pub(super) fn sealed(&mut self) -> String {
+        // Hexadecimal digits are Base64, too.
+        format!("v1:{NOBODYS_KEY}:{}", self.hex())
+    }
+
+    fn hex(&mut self) -> String {
+        format!("{:032x}{:032x}", self.0.random::<u128>(), self.0.random::<u128>())
     }
 
     /// Of the networks that are set aside for documentation.

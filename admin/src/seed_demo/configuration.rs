@@ -6,7 +6,7 @@ use common::demo;
 use common::documents::SystemConfiguration;
 use common::documents::system_configuration::{Category, DataType, Environment, Validation};
 
-use super::chance::{days_before, start};
+use super::chance::{Chance, days_before, start};
 
 /// A setting, without what follows from its place in the list.
 struct Setting {
@@ -146,7 +146,7 @@ fn settings() -> Vec<Setting> {
             "ai_api_key",
             Integrations,
             DataType::String,
-            "demo-no-key".into(),
+            Chance::for_document(demo::id("secret", 0)).sealed().into(),
             "Key for the model's provider",
         )
         .secret()

@@ -214,9 +214,9 @@ fn authentication(chance: &mut Chance, is_verified: bool, created_at: DateTime, 
     let is_locked = chance.percent(0.7);
     Authentication {
         is_verified,
-        verification_token: (!is_verified).then(|| chance.uuid()),
+        verification_token: (!is_verified).then(|| chance.digest()),
         verification_token_expiry: (!is_verified).then(|| days_after(created_at, 7)),
-        reset_token: resets_password.then(|| chance.uuid()),
+        reset_token: resets_password.then(|| chance.digest()),
         reset_token_expiry: resets_password.then(|| days_after(now, 1)),
         last_password_change: chance.percent(25.0).then(|| chance.moment(created_at, now)),
         failed_login_attempts: if is_locked { 5 } else { chance.weighted(&[(0, 90), (1, 7), (2, 3)]) },

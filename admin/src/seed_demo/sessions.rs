@@ -33,7 +33,7 @@ fn session(user: u32, device: u32, as_of: Day) -> Session {
     Session {
         id,
         user_id: demo::user_id(user),
-        session_token: format!("demo.{}.not-signed", chance.uuid()),
+        session_token: chance.digest(),
         device_info: DeviceInfo {
             user_agent: USER_AGENTS[which].into(),
             ip_address: chance.ip_address(),

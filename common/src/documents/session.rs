@@ -20,7 +20,7 @@ pub struct Session {
     pub id: ObjectId,
     /// Whose it is.
     pub user_id: ObjectId,
-    /// Unique.
+    /// A digest of the token ([`crate::secrets`]); unique.
     pub session_token: String,
     /// From where.
     pub device_info: DeviceInfo,

@@ -48,7 +48,7 @@ pub struct SystemConfiguration {
     pub id: ObjectId,
     /// Unique.
     pub key: String,
-    /// To be of `data_type` and to pass `validation`: who reads it checks both.
+    /// To be of `data_type` and to pass `validation`: who reads it checks both. Of a secret, what [`crate::secrets`] seals.
     pub value: Bson,
     /// What it is about.
     pub category: Category,

@@ -45,7 +45,7 @@ pub struct User {
     pub id: ObjectId,
     /// Unique.
     pub email: String,
-    /// A hash, never the password.
+    /// An argon2id hash in a PHC string, never the password: [`crate::secrets`].
     pub password: String,
     /// Who the user is.
     pub profile: Profile,
@@ -125,7 +125,7 @@ pub struct Privacy {
     pub show_activity: bool,
 }
 
-/// State of a user's sign-in. The tokens exist only while they may be used.
+/// State of a user's sign-in. The tokens exist only while they may be used, and only as digests ([`crate::secrets`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Authentication {

@@ -14,6 +14,9 @@ use super::KeyringError;
 /// Bytes of a key.
 pub(super) const LENGTH: usize = 32;
 
+/// The id of no key: made-up digests and sealed values name it, such as the demo's.
+pub const NOBODYS_KEY: &str = "00000000";
+
 /// What stands before the name of a use where a subkey is derived.
 const CONTEXT: &str = "devtoolkit-analytics keyring v1: ";
 
@@ -102,7 +105,7 @@ impl Key {
         let (mut id, mut secret) = ([0; 4], Zeroizing::new([0; LENGTH]));
         getrandom::fill(&mut id).map_err(KeyringError::NoRandomness)?;
         getrandom::fill(&mut *secret).map_err(KeyringError::NoRandomness)?;
-        // No key has the id 0, so that made-up data can name a key that is nobody's.
+        // Never NOBODYS_KEY.
         let id = format!("{:08x}", u32::from_be_bytes(id).max(1));
         Ok(Self::new(id, Utc::now().trunc_subsecs(0), state, secret))
     }

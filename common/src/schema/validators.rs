@@ -1,6 +1,6 @@
 //! The rule of each collection: the typed document of [`crate::documents`] in the server's words.
 
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 
 use super::json_schema::{
     any_object, boolean, count, count_or_null, date, day, list_of, map_of, matching, number, number_or_null, object,
@@ -9,7 +9,8 @@ use super::json_schema::{
 use crate::documents::{
     activity_log, erasure, privacy_request, rollup_day, session, suggestion, system_configuration, user,
 };
-use crate::keyring::DIGEST_PATTERN;
+use crate::keyring::{DIGEST_PATTERN, Sealed};
+use crate::secrets::PASSWORD_PATTERN;
 
 pub(super) fn users() -> Document {
     let profile = object(
@@ -32,9 +33,9 @@ pub(super) fn users() -> Document {
     let authentication = object(
         [("isVerified", boolean()), ("failedLoginAttempts", count())],
         [
-            ("verificationToken", string()),
+            ("verificationToken", matching(DIGEST_PATTERN)),
             ("verificationTokenExpiry", date()),
-            ("resetToken", string()),
+            ("resetToken", matching(DIGEST_PATTERN)),
             ("resetTokenExpiry", date()),
             ("lastPasswordChange", date()),
             ("lockedUntil", date()),
@@ -71,7 +72,7 @@ pub(super) fn users() -> Document {
         [
             ("_id", object_id()),
             ("email", string()),
-            ("password", string()),
+            ("password", matching(PASSWORD_PATTERN)),
             ("profile", profile),
             ("preferences", preferences),
             ("authentication", authentication),
@@ -94,7 +95,7 @@ pub(super) fn sessions() -> Document {
         [
             ("_id", object_id()),
             ("userId", object_id()),
-            ("sessionToken", string()),
+            ("sessionToken", matching(DIGEST_PATTERN)),
             ("deviceInfo", device_info),
             ("isActive", boolean()),
             ("expiresAt", date()),
@@ -341,7 +342,7 @@ pub(super) fn system_configuration() -> Document {
             ("enum", doc! { "bsonType": ["array", "null"] }),
         ],
     );
-    object(
+    let mut configuration = object(
         [
             ("_id", object_id()),
             ("key", string()),
@@ -359,7 +360,12 @@ pub(super) fn system_configuration() -> Document {
             ("updatedAt", date()),
         ],
         [("validation", validation), ("lastModifiedBy", object_id())],
-    )
+    );
+    // A secret's value is sealed, whatever its `dataType`.
+    let public = doc! { "properties": { "isSecret": { "enum": [false] } } };
+    let sealed = doc! { "properties": { "value": matching(Sealed::PATTERN) } };
+    configuration.insert("anyOf", vec![Bson::from(public), sealed.into()]);
+    configuration
 }
 
 pub(super) fn tool_categories() -> Document {

@@ -17,6 +17,11 @@ pub struct Example {
     pub enumerations: &'static [(&'static str, &'static [&'static str])],
 }
 
+/// The reference has "hashed_password" here, and plain tokens where the database takes only digests of them.
+const PASSWORD: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$rk2Mi3E4dgRMg0fHaYaptWVZRKqs//6b6k3/nntqGJk";
+const DIGEST: &str = "0a1b2c3d:9e63dfaa11f8b0fe025fbc330b38912997eca360829614594e47a52ed54eb16f";
+
 pub fn examples() -> Vec<Example> {
     let (id, date) =
         (ObjectId::parse_str("65a4f3c2e4b0a1b2c3d4e5f6").unwrap(), DateTime::from_millis(1_705_276_800_123));
@@ -26,7 +31,7 @@ pub fn examples() -> Vec<Example> {
             document: doc! {
                 "_id": id,
                 "email": "user@example.com",
-                "password": "hashed_password",
+                "password": PASSWORD,
                 "profile": {
                     "firstName": "John",
                     "lastName": "Doe",
@@ -44,9 +49,9 @@ pub fn examples() -> Vec<Example> {
                 },
                 "authentication": {
                     "isVerified": true,
-                    "verificationToken": "uuid",
+                    "verificationToken": DIGEST,
                     "verificationTokenExpiry": date,
-                    "resetToken": "uuid",
+                    "resetToken": DIGEST,
                     "resetTokenExpiry": date,
                     "lastPasswordChange": date,
                     "failedLoginAttempts": 0,
@@ -121,7 +126,7 @@ pub fn examples() -> Vec<Example> {
             document: doc! {
                 "_id": id,
                 "userId": id,
-                "sessionToken": "jwt_token",
+                "sessionToken": DIGEST,
                 "deviceInfo": {
                     "userAgent": "Mozilla/5.0...",
                     "ipAddress": "192.168.1.1",
