@@ -4,18 +4,23 @@
 //! ([`topics`]) in order and says when events get another [`identity`], [`seed_demo`] fills a database with the demo DevToolkit
 //! of `common::demo`, [`dead_letters`] shows what ingest refused and sends it again. [`suspicious`], [`slow_queries`] and
 //! [`storage`] say who attacks logins, what the database is slow at (with [`profiler`]), and what fills its disk. [`privacy`] is what a
-//! person may ask for, and [`erasure`] how a person is erased.
+//! person may ask for, and [`erasure`] how a person is erased. [`keys`] makes, rotates and retires the keys of `common::keyring`,
+//! [`secrets`] protects what stands unprotected; [`protected`] says in which fields.
 //!
-//! [`report`] and [`text`] are how they show what they did or found, [`since`] how they are told a time.
+//! [`report`] and [`text`] are how they show what they did or found, [`since`] how they are told a time, [`updates`] how
+//! they change many documents.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod dead_letters;
 pub mod erasure;
 pub mod identity;
+pub mod keys;
 pub mod migrate;
 pub mod privacy;
 pub mod profiler;
+pub mod protected;
 pub mod report;
+pub mod secrets;
 pub mod seed_demo;
 pub mod since;
 pub mod slow_queries;
@@ -23,3 +28,4 @@ pub mod storage;
 pub mod suspicious;
 pub mod text;
 pub mod topics;
+pub mod updates;

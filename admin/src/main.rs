@@ -3,13 +3,14 @@
 
 use std::process::ExitCode;
 
-use admin::{dead_letters, migrate, privacy, seed_demo, slow_queries, storage, suspicious};
+use admin::{dead_letters, keys, migrate, privacy, secrets, seed_demo, slow_queries, storage, suspicious};
 use clap::{Parser, Subcommand};
 use common::program::{self, Common};
 use common::telemetry;
 
 /// The operator's program of DevToolkit Analytics: brings the database and the Kafka topics in order, fills a demo, deals
-/// with dead letters, exports and erases what is kept about people, and finds attacks on logins, slow queries and what fills the disk.
+/// with dead letters, exports and erases what is kept about people, finds attacks on logins, slow queries and what fills the disk, and
+/// keeps the keys that protect secrets.
 #[derive(Debug, Parser)]
 #[command(
     name = "admin",
@@ -26,6 +27,9 @@ Examples:
   admin suspicious --since 12h             accounts and addresses with bursts of failed logins
   admin slow-queries                       what the database was slow at
   admin storage                            which collection fills the disk, and when it is full
+  admin keys create                        the file of the keys that protect secrets, where there is none
+  admin keys rotate                        a new key, while the programs run
+  admin secrets protect --dry-run          which tokens, passwords and secret values are unprotected
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or settings."
 )]
@@ -45,6 +49,8 @@ enum Command {
     Suspicious(suspicious::Options),
     SlowQueries(slow_queries::Options),
     Storage(storage::Options),
+    Keys(keys::Options),
+    Secrets(secrets::Options),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +66,8 @@ fn main() -> ExitCode {
             Command::Suspicious(options) => suspicious::run(&settings, &options).await,
             Command::SlowQueries(options) => slow_queries::run(&settings, &options).await,
             Command::Storage(options) => storage::run(&settings, &options).await,
+            Command::Keys(options) => keys::run(&settings, &options).await,
+            Command::Secrets(options) => secrets::run(&settings, &options).await,
         }
     })
 }

@@ -3,9 +3,11 @@
 use std::ops::AddAssign;
 
 use anyhow::{Context, bail};
-use bson::{Bson, Document, doc};
+use bson::{Document, doc};
 use mongodb::Database;
 use serde::Serialize;
+
+use crate::updates::{self, Applied};
 
 /// A field that belongs to somebody else once the document exists: its value is kept when the document is replaced.
 pub(super) type Kept = &'static str;
@@ -36,28 +38,12 @@ pub(super) async fn replace(
     kept: &[Kept],
     documents: Vec<Document>,
 ) -> anyhow::Result<Written> {
-    if documents.is_empty() {
-        return Ok(Written::default());
-    }
     let updates =
         documents.into_iter().map(|document| replacement(document, kept)).collect::<anyhow::Result<Vec<_>>>()?;
-    let command =
-        doc! { "update": collection, "updates": updates, "ordered": false, "writeConcern": { "w": "majority" } };
-    let reply = database.run_command(command).await.with_context(|| format!("writing to {collection} failed"))?;
-    // The driver takes the reply for a success whatever became of the single documents.
-    if let Some(refused) = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
-        bail!("{collection} refuses a demo document: {refused}; is there data of another program in this database?");
+    let Applied { matched, changed, added, refused } = updates::apply(database, collection, updates).await?;
+    if let Some((_, why)) = refused.first() {
+        bail!("{collection} refuses a demo document: {why}; is there data of another program in this database?");
     }
-    if let Ok(error) = reply.get_document("writeConcernError") {
-        bail!("writing to {collection} was not acknowledged by a majority: {error}");
-    }
-    let number = |key: &str| match reply.get(key) {
-        Some(Bson::Int32(number)) => u64::try_from(*number).unwrap_or(0),
-        Some(Bson::Int64(number)) => u64::try_from(*number).unwrap_or(0),
-        _ => 0,
-    };
-    let added = reply.get_array("upserted").map_or(0, Vec::len) as u64;
-    let (matched, changed) = (number("n") - added, number("nModified"));
     Ok(Written { added, changed, unchanged: matched - changed })
 }
 
