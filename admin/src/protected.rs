@@ -1,7 +1,7 @@
 //! Which fields of the database hold digests and sealed values, and how a key's share of them is found.
 
 use bson::{DateTime, Document, doc};
-use common::documents::{erasure, session, system_configuration, user};
+use common::documents::{erasure, privacy_request, session, system_configuration, user};
 use common::keyring::{NOBODYS_KEY, Purpose, Sealed};
 
 /// A field that holds a digest until it expires.
@@ -51,12 +51,14 @@ pub enum Use {
     Sealed,
     /// The digest of an erased person: no other key finds the person in a replay or a restored backup.
     Erasure,
+    /// The id of a person who is being erased.
+    Request,
 }
 
 impl Use {
     /// Every use.
-    pub const ALL: [Self; TOKENS.len() + 2] =
-        [Self::Token(0), Self::Token(1), Self::Token(2), Self::Sealed, Self::Erasure];
+    pub const ALL: [Self; TOKENS.len() + 3] =
+        [Self::Token(0), Self::Token(1), Self::Token(2), Self::Sealed, Self::Erasure, Self::Request];
 
     /// As a table's header.
     pub fn name(self) -> &'static str {
@@ -66,6 +68,7 @@ impl Use {
             Self::Token(_) => "reset tokens",
             Self::Sealed => "sealed values",
             Self::Erasure => "erasures",
+            Self::Request => "requests",
         }
     }
 
@@ -75,6 +78,7 @@ impl Use {
             Self::Token(which) => TOKENS[which].collection,
             Self::Sealed => SEALED_IN,
             Self::Erasure => erasure::COLLECTION,
+            Self::Request => privacy_request::COLLECTION,
         }
     }
 
@@ -90,6 +94,7 @@ impl Use {
             Self::Sealed => {
                 doc! { "isSecret": true, "value": { "$gte": format!("v1:{id}:"), "$lt": format!("v1:{id};") } }
             }
+            Self::Request => doc! { "sealedId": { "$gte": format!("v1:{id}:"), "$lt": format!("v1:{id};") } },
             Self::Erasure => doc! { "_id": { "$gte": format!("{id}:"), "$lt": format!("{id};") } },
         }
     }

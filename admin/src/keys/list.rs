@@ -72,9 +72,9 @@ fn print(report: &Report) -> anyhow::Result<()> {
             .chain(needed)
             .collect::<Vec<_>>()
     });
-    let [a, b, c, d, e] = Use::ALL.map(Use::name);
-    let mut table = report::table(["key", "state", "created", "retired", a, b, c, d, e], rows);
-    report::align_right(&mut table, 4..9);
+    let [a, b, c, d, e, f] = Use::ALL.map(Use::name);
+    let mut table = report::table(["key", "state", "created", "retired", a, b, c, d, e, f], rows);
+    report::align_right(&mut table, 4..10);
     print_line!("{}", table.trim_fmt());
     print_line!("keys of {}; the counts say what needs each key", report.file);
     for line in &report.keys {
