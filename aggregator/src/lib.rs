@@ -10,7 +10,8 @@
 //! counters in `tools` and `users`. All of it happens under a [`lease`], so that one aggregator works at a time.
 //!
 //! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`observe`] shows how they stand, and bursts of
-//! failed logins, as [`metrics`]; [`status`] and [`show`] are for people.
+//! failed logins, as [`metrics`]; [`status`] and [`show`] are for people, and [`numbers`] lists what a
+//! document holds.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod counters;
@@ -20,6 +21,7 @@ pub mod lease;
 pub mod ledger;
 pub mod lookup;
 pub mod metrics;
+pub mod numbers;
 pub mod observe;
 pub mod publish;
 pub mod pushdown;

@@ -2,76 +2,13 @@
 
 use comfy_table::{Attribute, Cell, Color, Table};
 use common::day::Day;
-use common::documents::system_analytics::{Metrics, MostUsedTool, Rollup, SystemAnalytics};
+use common::documents::system_analytics::{MostUsedTool, Rollup, SystemAnalytics};
 use common::terminal::printable;
 use indicatif::HumanCount;
 
 use crate::daily::UNKNOWN_TOOL;
+use crate::numbers::{Better, ENGAGEMENT, Kind, Number, PERFORMANCE, SECTIONS, TOOLS, USERS};
 use crate::table;
-
-/// How a number is written, and what its change is measured in.
-#[derive(Clone, Copy)]
-enum Kind {
-    Count,
-    Minutes,
-    Millis,
-    /// 0 to 1, written as percent.
-    Share,
-    /// 0 to 100.
-    Percent,
-}
-
-/// Which way is better, where one is.
-#[derive(Clone, Copy, PartialEq)]
-enum Better {
-    More,
-    Less,
-    Neither,
-}
-
-struct Number {
-    name: &'static str,
-    kind: Kind,
-    better: Better,
-    read: fn(&Metrics) -> Option<f64>,
-}
-
-const fn number(name: &'static str, kind: Kind, better: Better, read: fn(&Metrics) -> Option<f64>) -> Number {
-    Number { name, kind, better, read }
-}
-
-const USERS: &[Number] = &[
-    number("Total", Kind::Count, Better::More, |day| Some(day.users.total as f64)),
-    number("Active", Kind::Count, Better::More, |day| day.users.active.map(|n| n as f64)),
-    number("New", Kind::Count, Better::More, |day| Some(day.users.new as f64)),
-    number("Verified", Kind::Count, Better::More, |day| Some(day.users.verified as f64)),
-    number("Premium", Kind::Count, Better::More, |day| Some(day.users.premium as f64)),
-];
-
-const TOOLS: &[Number] = &[
-    number("Uses", Kind::Count, Better::More, |day| Some(day.tools.total_usage as f64)),
-    number("Users of tools", Kind::Count, Better::More, |day| Some(day.tools.unique_users as f64)),
-    number("Visit of tool use alone, mean", Kind::Minutes, Better::Neither, |day| day.tools.average_session_duration),
-];
-
-const PERFORMANCE: &[Number] = &[
-    number("Response time, mean", Kind::Millis, Better::Less, |day| day.performance.average_response_time),
-    number("Failed uses", Kind::Share, Better::Less, |day| day.performance.error_rate),
-    number("Uptime", Kind::Percent, Better::More, |day| day.performance.uptime),
-    number("Users at once, peak", Kind::Count, Better::More, |day| {
-        day.performance.peak_concurrent_users.map(|n| n as f64)
-    }),
-];
-
-const ENGAGEMENT: &[Number] = &[
-    number("Page views", Kind::Count, Better::More, |day| day.engagement.page_views.map(|n| n as f64)),
-    number("Bounced visits", Kind::Share, Better::Less, |day| day.engagement.bounce_rate),
-    number("Visit, mean", Kind::Minutes, Better::More, |day| day.engagement.average_session_duration),
-    number("Returning users", Kind::Share, Better::More, |day| day.engagement.return_user_rate),
-];
-
-const SECTIONS: &[(&str, &[Number])] =
-    &[("Users", USERS), ("Tools", TOOLS), ("Performance", PERFORMANCE), ("Engagement", ENGAGEMENT)];
 
 const NOTHING: &str = "–";
 
@@ -150,7 +87,6 @@ fn numbers(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -> Table 
 
 fn most_used_tools(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -> Table {
     let mut table = table::new(["Most used tools", "Uses", "Day before", "Change"], 1..=3);
-    let uses = number("", Kind::Count, Better::More, |_| None);
     for tool in &day.metrics.tools.most_used_tools {
         let before = yesterday.and_then(|yesterday| {
             yesterday.metrics.tools.most_used_tools.iter().find(|earlier| earlier.tool_id == tool.tool_id)
@@ -160,7 +96,7 @@ fn most_used_tools(day: &SystemAnalytics, yesterday: Option<&SystemAnalytics>) -
             Cell::new(label(tool)),
             Cell::new(written(now, Kind::Count)),
             Cell::new(written(before, Kind::Count)),
-            change(before, now, &uses),
+            change(before, now, &TOOLS[0]),
         ]);
     }
     if day.metrics.tools.most_used_tools.is_empty() {
@@ -205,6 +141,7 @@ fn written(value: Option<f64>, kind: Kind) -> String {
     let Some(value) = value else { return NOTHING.to_owned() };
     match kind {
         Kind::Count => HumanCount(value as u64).to_string(),
+        Kind::Mean => format!("{value:.1}"),
         Kind::Minutes => format!("{value:.1} min"),
         Kind::Millis => format!("{value:.1} ms"),
         Kind::Share => format!("{:.2} %", value * 100.0),
@@ -219,8 +156,8 @@ fn change(before: Option<f64>, now: Option<f64>, number: &Number) -> Cell {
         _ if before == now => "=".to_owned(),
         Kind::Share => format!("{:+.2} pp", (now - before) * 100.0),
         Kind::Percent => format!("{:+.2} pp", now - before),
-        Kind::Count | Kind::Minutes | Kind::Millis if before == 0.0 => String::new(),
-        Kind::Count | Kind::Minutes | Kind::Millis => format!("{:+.1} %", (now - before) / before * 100.0),
+        Kind::Count | Kind::Mean | Kind::Minutes | Kind::Millis if before == 0.0 => String::new(),
+        Kind::Count | Kind::Mean | Kind::Minutes | Kind::Millis => format!("{:+.1} %", (now - before) / before * 100.0),
     };
     let cell = Cell::new(text);
     match number.better {
