@@ -29,3 +29,4 @@ pub mod suspicious;
 pub mod text;
 pub mod topics;
 pub mod updates;
+pub mod users;

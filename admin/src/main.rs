@@ -3,14 +3,14 @@
 
 use std::process::ExitCode;
 
-use admin::{dead_letters, keys, migrate, privacy, secrets, seed_demo, slow_queries, storage, suspicious};
+use admin::{dead_letters, keys, migrate, privacy, secrets, seed_demo, slow_queries, storage, suspicious, users};
 use clap::{Parser, Subcommand};
 use common::program::{self, Common};
 use common::telemetry;
 
 /// The operator's program of DevToolkit Analytics: brings the database and the Kafka topics in order, fills a demo, deals
-/// with dead letters, exports and erases what is kept about people, finds attacks on logins, slow queries and what fills the disk, and
-/// keeps the keys that protect secrets.
+/// with dead letters, exports and erases what is kept about people, makes accounts, finds attacks on logins, slow queries and what fills
+/// the disk, and keeps the keys that protect secrets.
 #[derive(Debug, Parser)]
 #[command(
     name = "admin",
@@ -30,6 +30,8 @@ Examples:
   admin keys create                        the file of the keys that protect secrets, where there is none
   admin keys rotate                        a new key, while the programs run
   admin secrets protect --dry-run          which tokens, passwords and secret values are unprotected
+  admin users set-password --email ada@example.com --password-stdin --role admin
+                                           an account to sign in to the dashboard with
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or settings."
 )]
@@ -51,6 +53,7 @@ enum Command {
     Storage(storage::Options),
     Keys(keys::Options),
     Secrets(secrets::Options),
+    Users(users::Options),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
             Command::Storage(options) => storage::run(&settings, &options).await,
             Command::Keys(options) => keys::run(&settings, &options).await,
             Command::Secrets(options) => secrets::run(&settings, &options).await,
+            Command::Users(options) => users::run(&settings, &options).await,
         }
     })
 }
