@@ -34,6 +34,8 @@ pub struct Settings {
     pub ingest: Ingest,
     /// `[aggregator]`: how days are rolled up.
     pub aggregator: Aggregator,
+    /// `[dashboard]`: where pages are served, and how long people stay signed in.
+    pub dashboard: Dashboard,
     /// `[security]`: which failed logins count, which are suspicious, and where the keys are.
     pub security: Security,
     /// `[telemetry]`: logs, metrics and health.
@@ -235,6 +237,34 @@ impl Default for Aggregator {
     }
 }
 
+/// `[dashboard]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dashboard {
+    /// `host:port` of the pages and the API.
+    pub listen: String,
+    /// The address that people open, `https://host`, where a proxy in front of the dashboard speaks TLS; empty where people of this
+    /// machine open `listen` itself.
+    pub public_url: String,
+    /// A session ends when nobody has used it for this long.
+    #[serde(with = "duration")]
+    pub session_idle: Duration,
+    /// A session ends this long after signing in, however much it is used.
+    #[serde(with = "duration")]
+    pub session_lifetime: Duration,
+}
+
+impl Default for Dashboard {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8090".into(),
+            public_url: String::new(),
+            session_idle: Duration::from_secs(12 * 60 * 60),
+            session_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
+        }
+    }
+}
+
 /// `[security]`: what [`crate::suspicious`] counts, over ten minutes, and its thresholds; the [`crate::keyring`].
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -420,6 +450,8 @@ impl Settings {
         positive("ingest.commit_interval", self.ingest.commit_interval)?;
         positive("ingest.drain_timeout", self.ingest.drain_timeout)?;
         positive("aggregator.refresh", self.aggregator.refresh)?;
+        positive("dashboard.session_idle", self.dashboard.session_idle)?;
+        positive("dashboard.session_lifetime", self.dashboard.session_lifetime)?;
         positive("mongodb.server_selection_timeout", self.mongodb.server_selection_timeout)?;
         let threshold = self.mongodb.slow_query_threshold;
         if !threshold.is_zero() && !(1..=i32::MAX as u128).contains(&threshold.as_millis()) {

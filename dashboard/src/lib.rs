@@ -1,0 +1,30 @@
+//! Shows the rolled-up numbers: pages for people, CSV and JSON for programs, all of one model.
+//!
+//! The path of a request: [`server`] takes the connection; [`routes`] finds the handler in its table, and
+//! [`access`] lets through who may; [`query`] reads the address;
+//! [`read`] asks MongoDB for roll-ups, and [`person`] for what is a user's own; [`report`] makes the model of them, with the numbers of [`figures`]; [`pages`] writes it as HTML,
+//! CSV or JSON, with [`words`], [`chart`] and [`csv`]. [`sign_in`] begins a session of [`sessions`]; a [`viewer`] is who holds its token. A [`failure`] becomes a page or a problem document.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod access;
+pub mod app;
+pub mod chart;
+pub mod commands;
+pub mod csv;
+pub mod device;
+pub mod failure;
+pub mod figures;
+pub mod form;
+pub mod metrics;
+pub mod pages;
+pub mod person;
+pub mod plain;
+pub mod query;
+pub mod read;
+pub mod report;
+pub mod routes;
+pub mod server;
+pub mod sessions;
+pub mod sign_in;
+pub mod viewer;
+pub mod words;

@@ -1,0 +1,40 @@
+//! Every metric of the dashboard, declared and described here alone.
+
+use std::time::Duration;
+
+use common::declare_metrics;
+use common::metrics::{Label, counter, found, gauge, histogram, known};
+
+const REQUESTS_BY: &[Label] = &[
+    found("route", "the routes of the program, as dashboard/src/routes.rs lists them"),
+    known("status", || vec!["2xx", "3xx", "4xx", "5xx"]),
+];
+const ROUTE: &[Label] = &[found("route", "the routes of the program, as dashboard/src/routes.rs lists them")];
+
+declare_metrics! {
+    REQUESTS = counter("devtoolkit_dashboard_requests_total", "Requests that were answered").by(REQUESTS_BY);
+    REQUEST_DURATION = histogram(
+        "devtoolkit_dashboard_request_duration_seconds",
+        &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0],
+        "Time from a request's head to the head of its answer",
+    )
+    .by(ROUTE);
+    CONNECTIONS = gauge("devtoolkit_dashboard_connections", "Connections that are open");
+}
+
+/// A request was answered.
+pub fn answered(route: &'static str, status: u16, took: Duration) {
+    let class = match status {
+        ..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        500.. => "5xx",
+    };
+    REQUESTS.counter(&[route, class]).increment(1);
+    REQUEST_DURATION.histogram(&[route]).record(took.as_secs_f64());
+}
+
+/// So many connections are open.
+pub fn connections(open: usize) {
+    CONNECTIONS.gauge(&[]).set(open as f64);
+}

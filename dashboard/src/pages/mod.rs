@@ -1,0 +1,12 @@
+//! What is answered: one file for each page and what belongs to it.
+
+pub mod admin;
+pub mod assets;
+pub mod config;
+pub mod days;
+pub mod failed;
+pub mod frame;
+pub mod home;
+pub mod login;
+pub mod respond;
+pub mod tools;

@@ -1,0 +1,153 @@
+//! Signing in with email and password.
+//!
+//! An unknown address, a wrong password and a locked account get the same answer, after the same work. An attempt is counted before
+//! the password is looked at, so that many attempts at once get no more guesses than one after the other.
+
+use std::time::Duration;
+
+use bson::{DateTime, doc, oid::ObjectId};
+use common::documents::session::DeviceInfo;
+use common::documents::user;
+use common::secrets::{Verified, hash_password, verify_password};
+use mongodb::Collection;
+use mongodb::options::ReturnDocument;
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::sessions;
+
+/// Wrong passwords that lock an account.
+const MOST_ATTEMPTS: i64 = 5;
+/// For how long.
+const LOCK: Duration = Duration::from_secs(15 * 60);
+
+/// How it ended.
+#[derive(Debug)]
+pub enum SignedIn {
+    /// The token of the new session.
+    Yes(String),
+    /// Unknown address, wrong password or locked account.
+    No,
+    /// The password is right, and the account may not be used.
+    Suspended,
+}
+
+#[derive(Deserialize)]
+struct Account {
+    #[serde(rename = "_id")]
+    id: ObjectId,
+    email: String,
+    password: String,
+    authentication: Authentication,
+    status: Status,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Authentication {
+    failed_login_attempts: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    is_active: bool,
+    is_suspended: bool,
+}
+
+/// Tries it.
+///
+/// # Errors
+/// MongoDB does not answer.
+pub async fn sign_in(app: &App, email: &str, password: &str, device: DeviceInfo) -> Result<SignedIn, Failure> {
+    let accounts = app.database.collection::<Account>(user::COLLECTION);
+    let account = match find(&accounts, email).await? {
+        Some(id) => count_attempt(&accounts, id).await?,
+        None => None,
+    };
+    let is_open = account.as_ref().is_some_and(|account| account.authentication.failed_login_attempts <= MOST_ATTEMPTS);
+    let stored =
+        account.as_ref().filter(|_| is_open).map_or(app.nobodys_hash.as_str(), |account| account.password.as_str());
+    let verified = verify(app, password, stored).await?;
+    let Some(account) = account else { return Ok(SignedIn::No) };
+    if !is_open || !verified.is_right() {
+        if account.authentication.failed_login_attempts >= MOST_ATTEMPTS {
+            let until = DateTime::from_millis(DateTime::now().timestamp_millis() + LOCK.as_millis() as i64);
+            let lock = doc! { "$set": { "authentication.lockedUntil": until } };
+            accounts.update_one(doc! { "_id": account.id }, lock).await?;
+        }
+        return Ok(SignedIn::No);
+    }
+    let now = DateTime::now();
+    let mut set = doc! { "authentication.failedLoginAttempts": 0_i64 };
+    let may = account.status.is_active && !account.status.is_suspended;
+    if may {
+        set.insert("status.lastLogin", now);
+    }
+    if verified == Verified::RightButRenew {
+        set.insert("password", hash(app, password).await?);
+    }
+    let update = doc! { "$set": set, "$unset": { "authentication.lockedUntil": "" } };
+    accounts.update_one(doc! { "_id": account.id }, update).await?;
+    if !may {
+        return Ok(SignedIn::Suspended);
+    }
+    Ok(SignedIn::Yes(sessions::begin(app, account.id, device).await?))
+}
+
+/// The account with this address; capitals do not count, unless two accounts differ in them alone.
+async fn find(accounts: &Collection<Account>, email: &str) -> Result<Option<ObjectId>, Failure> {
+    let (exact, lower) = (email.trim(), email.trim().to_lowercase());
+    let mut found = accounts.find(doc! { "email": { "$in": [exact, lower.as_str()] } }).limit(2).await?;
+    let mut best: Option<Account> = None;
+    while let Some(account) = futures::TryStreamExt::try_next(&mut found).await? {
+        if best.is_none() || account.email == exact {
+            best = Some(account);
+        }
+    }
+    Ok(best.map(|account| account.id))
+}
+
+/// Counts an attempt and returns the account; none while it is locked. After a lock has passed, the count begins anew.
+async fn count_attempt(accounts: &Collection<Account>, id: ObjectId) -> Result<Option<Account>, Failure> {
+    let attempts = "$authentication.failedLoginAttempts";
+    let was_locked = doc! { "$eq": [{ "$type": "$authentication.lockedUntil" }, "date"] };
+    let one_more = doc! { "$add": [{ "$ifNull": [attempts, 0_i64] }, 1_i64] };
+    let count = doc! { "$cond": [was_locked, 1_i64, one_more] };
+    let update = vec![
+        doc! { "$set": { "authentication.failedLoginAttempts": count } },
+        doc! { "$unset": "authentication.lockedUntil" },
+    ];
+    let is_open = doc! { "$or": [
+        { "authentication.lockedUntil": { "$exists": false } },
+        { "authentication.lockedUntil": { "$lte": DateTime::now() } },
+    ] };
+    let filter = doc! { "_id": id, "$and": [is_open] };
+    Ok(accounts.find_one_and_update(filter, update).return_document(ReturnDocument::After).await?)
+}
+
+/// Compares; a stored text that is no hash is a wrong password, after the same work.
+async fn verify(app: &App, password: &str, stored: &str) -> Result<Verified, Failure> {
+    let (password, stored, nobodys) = (password.to_owned(), stored.to_owned(), app.nobodys_hash.clone());
+    blocking(app, move || match verify_password(&password, &stored) {
+        Ok(verified) => verified,
+        Err(error) => {
+            tracing::warn!(%error, "an account cannot be signed in to");
+            let _ = verify_password(&password, &nobodys);
+            Verified::Wrong
+        }
+    })
+    .await
+}
+
+async fn hash(app: &App, password: &str) -> Result<String, Failure> {
+    let password = password.to_owned();
+    Ok(blocking(app, move || hash_password(&password)).await?.map_err(anyhow::Error::from)?)
+}
+
+/// Each takes 19 MiB: not more of them at once than there are places.
+async fn blocking<T: Send + 'static>(app: &App, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let _place = app.hashing.acquire().await.map_err(anyhow::Error::from)?;
+    Ok(tokio::task::spawn_blocking(work).await.map_err(anyhow::Error::from)?)
+}
