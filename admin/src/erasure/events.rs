@@ -144,8 +144,9 @@ impl Batch {
                 let inputs = doc! { "$mergeObjects": ["$inputs", left] };
                 set.insert("inputs", doc! { "$cond": [{ "$isNumber": field }, inputs, "$$REMOVE"] });
             }
-            let open =
-                doc! { "_id": day.to_string(), "rolledAt": { "$exists": true }, "sealedAt": { "$exists": false } };
+            // A seal that lies ahead: until then the day is still rolled up.
+            let not_sealed = doc! { "$not": { "$lte": DateTime::now() } };
+            let open = doc! { "_id": day.to_string(), "rolledAt": { "$exists": true }, "sealedAt": not_sealed };
             states.update_one(open, vec![doc! { "$set": set }]).session(&mut *session).await?;
         }
         requests::collection(&context.database)

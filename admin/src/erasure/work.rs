@@ -202,7 +202,7 @@ async fn note_days(
 
 async fn is_sealed(context: &Context, day: Day) -> anyhow::Result<bool> {
     let states = context.database.collection::<Document>(rollup_day::COLLECTION);
-    let sealed = doc! { "_id": day.to_string(), "sealedAt": { "$exists": true } };
+    let sealed = doc! { "_id": day.to_string(), "sealedAt": { "$lte": DateTime::now() } };
     Ok(states.find_one(sealed).await?.is_some())
 }
 
