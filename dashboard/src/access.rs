@@ -24,8 +24,6 @@ pub struct Guarded {
     pub app: Arc<App>,
     /// Who may use the route.
     pub who: Who,
-    /// Whether the route answers programs.
-    pub is_program: bool,
 }
 
 /// Lets a request through to its handler, with [`crate::viewer::Viewer`] and [`Form`] beside it.
@@ -33,7 +31,7 @@ pub struct Guarded {
 /// # Errors
 /// Nobody is signed in, the role is too low, or the form did not come from our own page.
 pub async fn guard(State(guarded): State<Guarded>, mut request: Request, next: Next) -> Result<Response, Failure> {
-    let Guarded { app, who, is_program } = guarded;
+    let Guarded { app, who } = guarded;
     let token = cookie(request.headers(), app.session_cookie()).map(str::to_owned);
     let viewer = match &token {
         Some(token) if who != Who::Anyone => sessions::viewer(&app, token).await?,
@@ -41,7 +39,7 @@ pub async fn guard(State(guarded): State<Guarded>, mut request: Request, next: N
     };
     if !who.allows(viewer.as_ref()) {
         return match viewer {
-            None if is_program => Err(Failure::SignIn),
+            None if is_program(request.uri().path()) => Err(Failure::SignIn),
             None => Ok(to_sign_in(&request)),
             Some(viewer) => Err(Failure::Forbidden(format!("this is not for the role {}", viewer.role))),
         };
@@ -80,6 +78,12 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|list| list.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+/// Whether programs ask for this path: they get problem documents, and no page to sign in. Of a request and not of its route, for
+/// `/tools/{slug}` serves both.
+pub fn is_program(path: &str) -> bool {
+    path.starts_with("/api/") || path.ends_with(".csv")
 }
 
 /// To the page where one signs in, and back from there.

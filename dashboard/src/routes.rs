@@ -13,7 +13,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
-use crate::access::{Guarded, guard};
+use crate::access::{Guarded, guard, is_program};
 use crate::app::App;
 use crate::failure::{Failure, Problem};
 use crate::metrics;
@@ -77,7 +77,7 @@ pub fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
     for (rule, handlers) in routes() {
         let Rule { path, who, .. } = rule;
-        let guarded = Guarded { app: Arc::clone(&app), who, is_program: is_program(path) };
+        let guarded = Guarded { app: Arc::clone(&app), who };
         let handlers = handlers
             .route_layer(middleware::from_fn_with_state(guarded, guard))
             .route_layer(middleware::from_fn_with_state(path, measured));
@@ -114,11 +114,6 @@ async fn answer(request: Request, next: Next) -> Response {
     }
     secure(&mut response);
     response
-}
-
-/// Programs get problem documents, and no page to sign in.
-fn is_program(path: &str) -> bool {
-    path.starts_with("/api/") || path.ends_with(".csv")
 }
 
 async fn within(patience: Duration, answer: impl Future<Output = Response>) -> Response {
