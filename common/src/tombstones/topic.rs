@@ -15,6 +15,8 @@ use crate::settings::Kafka;
 
 /// How long Kafka may be silent while the topic is read up to its end.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long the first answer of a broker is waited for.
+const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// How long the brokers are waited for to take a tombstone.
 const DELIVERY: Duration = Duration::from_secs(30);
 
@@ -73,8 +75,9 @@ impl Reader {
             .create_with_context(Quiet)
             .context("the [kafka] settings cannot be used")?;
         // All topics: to ask for one by name may create it, with the broker's defaults.
-        let metadata =
-            consumer.fetch_metadata(None, SILENCE).map_err(|error| kafka::unreachable_brokers(settings, &error))?;
+        let metadata = consumer
+            .fetch_metadata(None, FIRST_ANSWER)
+            .map_err(|error| kafka::unreachable_brokers(settings, &error))?;
         if !metadata.topics().iter().any(|found| found.name() == topic) {
             return Ok(None);
         }
