@@ -38,6 +38,8 @@ pub struct Settings {
     pub dashboard: Dashboard,
     /// `[security]`: which failed logins count, which are suspicious, and where the keys are.
     pub security: Security,
+    /// `[privacy]`: whether and when the raw events of a day are anonymised.
+    pub privacy: Privacy,
     /// `[telemetry]`: logs, metrics and health.
     pub telemetry: Telemetry,
 }
@@ -293,6 +295,54 @@ impl Default for Security {
     }
 }
 
+/// `[privacy]`: what `aggregator serve` does with the raw events of a day whose numbers are published.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Privacy {
+    /// Whether `aggregator serve` anonymises days. It cannot be undone, so it is off until somebody asks for it.
+    pub anonymise: bool,
+    /// How long after its end a day takes late events; then it is closed, anonymised and sealed.
+    #[serde(with = "duration")]
+    pub late_arrival: Duration,
+    /// Events that are rewritten in a second, so that ingest keeps its rate; 0 is no limit.
+    pub anonymise_events_per_second: u32,
+    /// The keys of `metadata.customData` that stay.
+    pub custom_data_allowed: Vec<String>,
+}
+
+impl Default for Privacy {
+    fn default() -> Self {
+        Self {
+            anonymise: false,
+            late_arrival: Duration::from_secs(7 * 24 * 60 * 60),
+            anonymise_events_per_second: 2_000,
+            custom_data_allowed: Vec::new(),
+        }
+    }
+}
+
+impl Privacy {
+    /// MongoDB's projections take a key with a dot for a path, and one with a dollar for an operator.
+    fn check(&self) -> Result<(), SettingsError> {
+        // Longer than any event is kept, and far below what a date can be moved by.
+        const LONGEST: Duration = Duration::from_secs(3_650 * 24 * 60 * 60);
+        if self.late_arrival > LONGEST {
+            let value = format!("{} days", self.late_arrival.as_secs() / (24 * 60 * 60));
+            return Err(SettingsError::unusable("privacy.late_arrival", value, "at most 3650d"));
+        }
+        let is_key = |key: &String| !key.is_empty() && !key.contains(['.', '$', '\0']);
+        if let Some(key) = self.custom_data_allowed.iter().find(|key| !is_key(key)) {
+            let expected = "keys of metadata.customData without dot and dollar, such as [\"theme\"]";
+            return Err(SettingsError::unusable(
+                "privacy.custom_data_allowed",
+                format!("a list with {key:?}"),
+                expected,
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// `[telemetry]`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -452,6 +502,8 @@ impl Settings {
         positive("aggregator.refresh", self.aggregator.refresh)?;
         positive("dashboard.session_idle", self.dashboard.session_idle)?;
         positive("dashboard.session_lifetime", self.dashboard.session_lifetime)?;
+        positive("privacy.late_arrival", self.privacy.late_arrival)?;
+        self.privacy.check()?;
         positive("mongodb.server_selection_timeout", self.mongodb.server_selection_timeout)?;
         let threshold = self.mongodb.slow_query_threshold;
         if !threshold.is_zero() && !(1..=i32::MAX as u128).contains(&threshold.as_millis()) {
@@ -677,6 +729,22 @@ mod tests {
     fn a_wrong_kind_names_the_key_and_both_kinds() {
         let message = load("[ingest]\nbatch_events = \"many\"\n").unwrap_err().to_string();
         assert!(message.contains("ingest.batch_events") && message.contains("many"), "{message}");
+    }
+
+    #[test]
+    fn a_key_of_custom_data_that_would_be_a_path_is_refused() {
+        for key in ["a.b", "$a", ""] {
+            let message =
+                load(&format!("[privacy]\ncustom_data_allowed = [\"theme\", \"{key}\"]\n")).unwrap_err().to_string();
+            assert!(
+                message.contains("privacy.custom_data_allowed") && message.contains(&format!("{key:?}")),
+                "{message}"
+            );
+        }
+        for late_arrival in ["0s", "9999y"] {
+            let message = load(&format!("[privacy]\nlate_arrival = \"{late_arrival}\"\n")).unwrap_err().to_string();
+            assert!(message.contains("privacy.late_arrival"), "{message}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `rollup_days`: what the aggregator knows about each day.
 
-use bson::DateTime;
+use bson::{Binary, DateTime};
 use serde::{Deserialize, Serialize};
 
 use crate::day::Day;
@@ -56,6 +56,50 @@ pub struct RollupDay {
     /// Collections whose events of the day had begun to expire before it was first rolled up: its numbers know nothing of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expired: Vec<String>,
+    /// How far the day is anonymised; absent while nobody has begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anonymisation: Option<Anonymisation>,
+}
+
+/// How far a day is anonymised.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Anonymisation {
+    /// When the day was closed for late events, in order to anonymise it; absent where it was sealed before for another reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_at: Option<DateTime>,
+    /// When its events were first rewritten: from then on its numbers are final.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<DateTime>,
+    /// What makes its pseudonyms. It is there only while events are being rewritten, so that whoever goes on after a kill makes
+    /// the same ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Binary>,
+    /// When the last event was rewritten, and the key destroyed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<DateTime>,
+    /// How many documents were anonymised then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub documents: Option<Anonymised>,
+}
+
+/// How many documents of a day were anonymised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Anonymised {
+    /// Of `usage_analytics`.
+    pub tool_usage: i64,
+    /// Of `activity_logs`.
+    pub activity: i64,
+    /// Those among them that were stored after the day's numbers were final, and are counted nowhere.
+    pub uncounted: i64,
+}
+
+impl Anonymisation {
+    /// Whether no event of the day names anybody any more, as far as it is known.
+    pub fn is_finished(&self) -> bool {
+        self.finished_at.is_some() && self.key.is_none()
+    }
 }
 
 impl RollupDay {
@@ -73,7 +117,13 @@ impl RollupDay {
             dirty_marks: 0,
             sealed_at: None,
             expired: Vec::new(),
+            anonymisation: None,
         }
+    }
+
+    /// Whether its events are anonymised.
+    pub fn is_anonymised(&self) -> bool {
+        self.anonymisation.as_ref().is_some_and(Anonymisation::is_finished)
     }
 
     /// Whether the day is never computed again.

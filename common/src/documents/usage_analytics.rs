@@ -33,6 +33,9 @@ pub struct UsageAnalytics {
     pub metadata: Option<Metadata>,
     /// The event's `time`: decides about the day.
     pub timestamp: DateTime,
+    /// True once the aggregator has replaced the ids by pseudonyms, and removed what names somebody; absent before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anonymised: Option<bool>,
 }
 
 /// What happened in one use.

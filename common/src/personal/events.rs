@@ -61,6 +61,7 @@ pub(super) const USAGE_ANALYTICS: Place = Place {
                 "metadata.version",
                 "metadata.features[]",
                 "timestamp",
+                "anonymised",
             ],
             ..COUNTED
         },
@@ -77,7 +78,7 @@ pub(super) const ACTIVITY_LOGS: Place = Place {
         Rule { paths: &["userId", "sessionId"], ..LINKS },
         CONTEXT,
         Rule { paths: &["path"], anonymise: Action::CutQuery, seal: Action::CutQuery, ..REMOVED },
-        Rule { paths: &["_id", "action", "context.location.country", "source", "timestamp"], ..COUNTED },
+        Rule { paths: &["_id", "action", "context.location.country", "source", "timestamp", "anonymised"], ..COUNTED },
     ],
 };
 

@@ -160,25 +160,35 @@ pub(super) const TOOL_DAYS: Place = impersonal(
 pub(super) const ROLLUP_DAYS: Place = impersonal(
     rollup_day::COLLECTION,
     "what the aggregator knows about each day",
-    &[Rule {
-        paths: &[
-            "_id",
-            "state",
-            "rolledAt",
-            "inputs.toolUsage",
-            "inputs.activity",
-            "inputs.healthChecks",
-            "inputs.unreadable",
-            "durationMs",
-            "attempts",
-            "lastError",
-            "dirtySince",
-            "dirtyMarks",
-            "sealedAt",
-            "expired[]",
-        ],
-        ..IMPERSONAL
-    }],
+    &[
+        // There only while the day's events are rewritten: whoever has it can tell whose a pseudonym is.
+        Rule { paths: &["anonymisation.key"], class: Class::Secret, ..IMPERSONAL },
+        Rule {
+            paths: &[
+                "_id",
+                "state",
+                "rolledAt",
+                "inputs.toolUsage",
+                "inputs.activity",
+                "inputs.healthChecks",
+                "inputs.unreadable",
+                "durationMs",
+                "attempts",
+                "lastError",
+                "dirtySince",
+                "dirtyMarks",
+                "sealedAt",
+                "expired[]",
+                "anonymisation.closedAt",
+                "anonymisation.startedAt",
+                "anonymisation.finishedAt",
+                "anonymisation.documents.toolUsage",
+                "anonymisation.documents.activity",
+                "anonymisation.documents.uncounted",
+            ],
+            ..IMPERSONAL
+        },
+    ],
 );
 
 pub(super) const LEASES: Place = impersonal(

@@ -37,6 +37,11 @@ pub fn date() -> Document {
     doc! { "bsonType": "date" }
 }
 
+/// Bytes.
+pub fn binary() -> Document {
+    doc! { "bsonType": "binData" }
+}
+
 /// The id of a document.
 pub fn object_id() -> Document {
     doc! { "bsonType": "objectId" }

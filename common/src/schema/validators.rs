@@ -3,8 +3,8 @@
 use bson::{Bson, Document, doc};
 
 use super::json_schema::{
-    any_object, boolean, count, count_or_null, date, day, list_of, map_of, matching, number, number_or_null, object,
-    object_id, one_of, string,
+    any_object, binary, boolean, count, count_or_null, date, day, list_of, map_of, matching, number, number_or_null,
+    object, object_id, one_of, string,
 };
 use crate::documents::{
     activity_log, erasure, privacy_request, rollup_day, session, suggestion, system_configuration, user,
@@ -211,7 +211,13 @@ pub(super) fn usage_analytics() -> Document {
             ("usage", usage),
             ("timestamp", date()),
         ],
-        [("userId", object_id()), ("context", event_context()), ("performance", performance), ("metadata", metadata)],
+        [
+            ("userId", object_id()),
+            ("context", event_context()),
+            ("performance", performance),
+            ("metadata", metadata),
+            ("anonymised", boolean()),
+        ],
     )
 }
 
@@ -224,6 +230,7 @@ pub(super) fn activity_logs() -> Document {
             ("path", string()),
             ("context", event_context()),
             ("source", string()),
+            ("anonymised", boolean()),
         ],
     )
 }
@@ -430,6 +437,17 @@ pub(super) fn user_days() -> Document {
 pub(super) fn rollup_days() -> Document {
     let inputs =
         object([("toolUsage", count()), ("activity", count()), ("healthChecks", count()), ("unreadable", count())], []);
+    let documents = object([("toolUsage", count()), ("activity", count()), ("uncounted", count())], []);
+    let anonymisation = object(
+        [],
+        [
+            ("closedAt", date()),
+            ("startedAt", date()),
+            ("key", binary()),
+            ("finishedAt", date()),
+            ("documents", documents),
+        ],
+    );
     object(
         [("_id", day())],
         // All of it optional: a day may be marked dirty before it was ever rolled up.
@@ -444,6 +462,7 @@ pub(super) fn rollup_days() -> Document {
             ("dirtyMarks", count()),
             ("sealedAt", date()),
             ("expired", list_of(string())),
+            ("anonymisation", anonymisation),
         ],
     )
 }

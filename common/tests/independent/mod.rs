@@ -56,6 +56,7 @@ pub fn read(value: &[u8], headers: &[(&'static str, Vec<u8>)]) -> Stored {
             }),
             metadata: present(&data["metadata"]).map(metadata),
             timestamp,
+            anonymised: None,
         })),
         "com.devtoolkit.activity.v1" => Stored::Activity(Box::new(ActivityLog {
             id,
@@ -73,6 +74,7 @@ pub fn read(value: &[u8], headers: &[(&'static str, Vec<u8>)]) -> Stored {
             context: present(&data["context"]).map(context),
             source: ["login", "login_failed"].contains(&data["action"].as_str().unwrap()).then(|| attribute("source")),
             timestamp,
+            anonymised: None,
         })),
         "com.devtoolkit.health-check.v1" => Stored::Check(HealthCheck {
             id,

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use bson::oid::ObjectId;
-use bson::{Bson, DateTime, Document, doc, serialize_to_document};
+use bson::spec::BinarySubtype;
+use bson::{Binary, Bson, DateTime, Document, doc, serialize_to_document};
 use common::day::Day;
 use common::documents::{
     activity_log, dead_letter_replay, erasure, health_check, lease, migration, privacy_request, rollup_day, session,
@@ -234,6 +235,7 @@ fn usage_analytics() -> usage_analytics::UsageAnalytics {
             custom_data: Some(doc! { "key": [{ "inner": 1 }] }),
         }),
         timestamp: TIME,
+        anonymised: Some(true),
     }
 }
 
@@ -247,6 +249,7 @@ fn activity_log() -> activity_log::ActivityLog {
         context: Some(context()),
         source: Some(text()),
         timestamp: TIME,
+        anonymised: Some(true),
     }
 }
 
@@ -442,6 +445,13 @@ fn rollup_day() -> rollup_day::RollupDay {
         dirty_marks: 1,
         sealed_at: Some(TIME),
         expired: vec![text()],
+        anonymisation: Some(rollup_day::Anonymisation {
+            closed_at: Some(TIME),
+            started_at: Some(TIME),
+            key: Some(Binary { subtype: BinarySubtype::Generic, bytes: vec![1] }),
+            finished_at: Some(TIME),
+            documents: Some(rollup_day::Anonymised { tool_usage: 1, activity: 1, uncounted: 1 }),
+        }),
     }
 }
 
