@@ -9,11 +9,14 @@
 //! [`ledger`] makes the rows of each tool's and each user's day of the same fold; [`counters`] writes them and moves the
 //! counters in `tools` and `users`. All of it happens under a [`lease`], so that one aggregator works at a time.
 //!
+//! [`anonymise`] takes a day whose numbers are final, and rewrites its events so that they name nobody.
+//!
 //! [`rollup`] is these steps for one day, [`serve`] keeps all days rolled up, [`observe`] shows how they stand, and bursts of
 //! failed logins, as [`metrics`]; [`status`] and [`show`] are for people, and [`numbers`] lists what a
 //! document holds.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod anonymise;
 pub mod counters;
 pub mod daily;
 pub mod fold;

@@ -26,7 +26,7 @@ use crate::fold::ids::IdMap;
 use crate::fold::tools::Known;
 use crate::retention::Retention;
 use crate::schedule;
-use crate::source::Source;
+use crate::source::{Source, within};
 
 /// Ids of one `$in`: far below the limit of a command.
 const IDS_OF_A_QUERY: usize = 20_000;
@@ -315,6 +315,16 @@ fn code(error: &mongodb::error::Error) -> Option<i32> {
         ErrorKind::Command(command) => Some(command.code),
         _ => None,
     }
+}
+
+/// How many events of `source` the day has.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn event_count(database: &Database, source: Source, day: Day) -> anyhow::Result<u64> {
+    let events = database.collection::<RawDocumentBuf>(source.collection());
+    let count = events.count_documents(within(day.start(), day.end())).read_concern(ReadConcern::majority());
+    count.await.with_context(|| format!("counting {source} of {day}"))
 }
 
 /// The day of the earliest event that is still there.

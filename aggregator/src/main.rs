@@ -16,6 +16,7 @@ use common::tombstones::follow;
 use common::{error_line, mongo, print_line, shutdown, telemetry, terminal, watchdog};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
+use aggregator::anonymise::{Anonymiser, by_hand};
 use aggregator::lease::{self, Held};
 use aggregator::observe::Observer;
 use aggregator::rolled::Rolled;
@@ -62,6 +63,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    Anonymise(Anonymise),
     /// Computes days with both engines and compares these and the stored documents, field by field; writes nothing
     Verify {
         #[command(flatten)]
@@ -85,6 +87,32 @@ struct Run {
     /// Rolls a day up although events that its last roll-up counted are gone: only where they were removed on purpose
     #[arg(long)]
     accept_removed: bool,
+}
+
+/// Removes from the raw events of finished days what names somebody, for good; their published numbers stay as they are
+///
+/// aggregator serve does so by itself when privacy.anonymise is true. The day is closed for late events: ingest sends its events
+/// to the dead letters (day_sealed) from then on. After half a minute, when the day's numbers count every event,
+/// userId and sessionId become pseudonyms (equal within the day, with nothing in common between two
+/// days), and addresses, user agents, referrers, regions, cities and error messages are removed, with everything of
+/// customData that privacy.custom_data_allowed does not name. Then the key of the pseudonyms is destroyed: nobody can undo it.
+/// Killed at any point, the next run goes on. A day is anonymised once; again does nothing.
+///
+/// Examples:
+///   aggregator anonymise --date 2024-01-15
+///   aggregator anonymise --from 2024-01-01 --to 2024-01-31
+///   aggregator anonymise --date 2024-01-15 --yes-close-early
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+struct Anonymise {
+    #[command(flatten)]
+    days: Days,
+    /// Also a day that is younger than privacy.late_arrival: its late events will be refused
+    #[arg(long)]
+    yes_close_early: bool,
+    /// Every day and its documents, as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -128,6 +156,7 @@ fn main() -> ExitCode {
             Command::CheckReady => telemetry::check_ready(&settings.telemetry, PORT).await,
             Command::Status { last } => status(&settings, last).await,
             Command::Show { date, json } => show(&settings, date, json).await,
+            Command::Anonymise(options) => anonymise(&settings, &options).await,
             Command::Verify { days, json } => verify(&settings, &days, json).await,
         }
     })
@@ -190,11 +219,16 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     // Only to say whether a restored database brought erased people back: no number changes by them.
     let _tombstones = follow::follow(settings, rollup.database.clone(), readiness.clone()).await?;
     // Once before it is ready, so that no number is shown that was never looked at.
-    let mut observer = Observer::new(rollup.database.clone(), settings.security.clone(), readiness.clone());
+    let mut observer =
+        Observer::new(rollup.database.clone(), settings.security.clone(), settings.privacy.clone(), readiness.clone());
     observer.look().await;
     tokio::spawn(observer.follow());
     readiness.ready();
-    serve::serve(&rollup, &schedule, settings.aggregator.refresh, &shutdown).await;
+    let anonymiser = Anonymiser::new(rollup.clone(), settings.privacy.clone());
+    if settings.privacy.anonymise {
+        anonymiser.check().await?;
+    }
+    serve::serve(&rollup, anonymiser, &schedule, settings.aggregator.refresh, &shutdown).await;
     Ok(())
 }
 
@@ -226,8 +260,49 @@ async fn show(settings: &Settings, day: Day, json: bool) -> anyhow::Result<()> {
     } else {
         let yesterday = lookup::daily_document(&database, day.previous()).await?;
         print_line!("{}", show::page(&document, yesterday.as_ref()));
+        if let Some(line) = show::anonymised(lookup::day_state(&database, day).await?.as_ref()) {
+            print_line!("{line}");
+        }
         let history = lookup::daily_documents(&database, day.minus(show::HISTORY_DAYS - 1), day).await?;
         print_line!("\n{}", show::history(&history, day));
+    }
+    Ok(())
+}
+
+async fn anonymise(settings: &Settings, options: &Anonymise) -> anyhow::Result<()> {
+    let days =
+        options.days.until(Day::yesterday(), "is not over yet in UTC; the last day that can be anonymised is")?;
+    let rollup = rollup(settings).await?;
+    let mut anonymiser = Anonymiser::new(rollup.clone(), settings.privacy.clone());
+    if options.yes_close_early {
+        anonymiser.close_early();
+    }
+    anonymiser.check().await?;
+    let lease = retry::passing_faults(|| lease::acquire(&rollup.database)).await?;
+    let result = anonymise_days(&mut anonymiser, &lease, &days, options.json).await;
+    lease.release().await;
+    result
+}
+
+async fn anonymise_days(anonymiser: &mut Anonymiser, lease: &Held, days: &[Day], json: bool) -> anyhow::Result<()> {
+    let mut reports = Vec::new();
+    // All at once, so that they wait together for what ingest accepted before.
+    for day in days.iter().copied() {
+        anonymiser.close(lease, day).await?;
+    }
+    for day in days.iter().copied() {
+        let progress = documents_bar(anonymiser.events(day).await?).with_prefix(day.to_string());
+        anonymiser.show_on(progress.clone());
+        let report = by_hand::day(anonymiser, lease, day).await;
+        progress.finish_and_clear();
+        let report = report?;
+        if !json {
+            print_line!("{}", by_hand::summary(&report));
+        }
+        reports.push(report);
+    }
+    if json {
+        terminal::print_json(&reports)?;
     }
     Ok(())
 }
@@ -296,6 +371,15 @@ fn summary(rolled: &Rolled) -> String {
         count(inputs.health_checks),
         rolled.took,
     )
+}
+
+/// Drawn on a terminal only.
+fn documents_bar(documents: u64) -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{prefix} {bar:40} {human_pos}/{human_len} events, {per_sec}, {eta} left {msg}");
+    let progress = ProgressBar::new(documents).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    progress.enable_steady_tick(Duration::from_millis(250));
+    progress
 }
 
 /// Drawn on a terminal only.

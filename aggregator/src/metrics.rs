@@ -16,6 +16,8 @@ use crate::source::Source;
 
 const OUTCOME: &[Label] = &[known("outcome", || vec!["rolled", "provisional", "failed"])];
 const COLLECTION: &[Label] = &[known("collection", || Source::ALL.map(Source::collection).to_vec())];
+const ANONYMISED_COLLECTION: &[Label] =
+    &[known("collection", || vec![Source::ToolUses.collection(), Source::Activities.collection()])];
 const USERS: &[Label] = &[known("kind", || vec!["total", "active", "new", "verified", "premium"])];
 const TOOL: &[Label] =
     &[found("tool", "the names of the day's ten most used tools, and with 0 those of earlier days; 500 at most")];
@@ -64,6 +66,11 @@ declare_metrics! {
     LATEST_DAY = gauge(
         "devtoolkit_aggregator_latest_day_timestamp_seconds",
         "Start of the latest day whose document is final; 0 when there is none",
+    );
+    ANONYMISED = counter("devtoolkit_aggregator_anonymised_total", "Events that were anonymised").by(ANONYMISED_COLLECTION);
+    ANONYMISATION_DUE = gauge(
+        "devtoolkit_aggregator_anonymisation_due_timestamp_seconds",
+        "Since when the day waits that has waited longest to be anonymised; 0 when none does, or `privacy.anonymise` is false",
     );
     DAILY_DATE = gauge("devtoolkit_daily_date_timestamp_seconds", "Start of the day that the daily numbers are of; 0 when there is none");
     DAILY_USERS = gauge(
@@ -151,6 +158,11 @@ pub fn next_run(at: DateTime<Utc>) {
     NEXT_RUN.gauge(&[]).set(at.timestamp() as f64);
 }
 
+/// Documents of `source` were anonymised.
+pub fn anonymised(source: Source, documents: u64) {
+    ANONYMISED.counter(&[source.collection()]).increment(documents);
+}
+
 /// How the days stand.
 pub fn standing(standing: &Standing) {
     let seconds = |time: Option<DateTime<Utc>>| time.map_or(0.0, |time| time.timestamp_millis() as f64 / 1_000.0);
@@ -158,6 +170,7 @@ pub fn standing(standing: &Standing) {
     DAYS_FAILED.gauge(&[]).set(standing.days_failed as f64);
     LATEST_FAILED_DAY.gauge(&[]).set(seconds(standing.latest_failed.map(common::day::Day::start)));
     OLDEST_DIRTY.gauge(&[]).set(seconds(standing.oldest_dirty));
+    ANONYMISATION_DUE.gauge(&[]).set(seconds(standing.anonymisation_due));
     LATEST_DAY.gauge(&[]).set(seconds(standing.latest_day.map(common::day::Day::start)));
 }
 

@@ -5,17 +5,18 @@
 use std::time::Duration;
 
 use bson::Document;
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use common::day::Day;
 use common::documents::rollup_day::RollupDay;
 use common::documents::system_analytics::SystemAnalytics;
 use common::mongo;
-use common::settings::Security;
+use common::settings::{Privacy, Security};
 use common::suspicious;
 use common::telemetry::{Part, Readiness};
 use mongodb::Database;
 use tokio::time::Instant;
 
+use crate::anonymise::step;
 use crate::lookup;
 use crate::metrics::{self, DailyNumbers};
 use crate::schedule::{self, Standing, due_days};
@@ -37,8 +38,8 @@ pub struct Observer {
 
 impl Observer {
     /// One that tells `readiness` whether MongoDB answers.
-    pub fn new(database: Database, thresholds: Security, readiness: Readiness) -> Self {
-        let days = Days { readiness, numbers: DailyNumbers::default() };
+    pub fn new(database: Database, thresholds: Security, privacy: Privacy, readiness: Readiness) -> Self {
+        let days = Days { readiness, numbers: DailyNumbers::default(), privacy };
         Self { database, days, logins: FailedLogins { thresholds, is_attack: false, is_blind: false } }
     }
 
@@ -73,12 +74,13 @@ async fn answer<T, E: Into<anyhow::Error>>(question: impl Future<Output = Result
 struct Days {
     readiness: Readiness,
     numbers: DailyNumbers,
+    privacy: Privacy,
 }
 
 impl Days {
     /// While MongoDB does not answer, what was shown last stays: a day that was rolled up remains so.
     async fn look(&mut self, database: &Database) {
-        match answer(read(database)).await {
+        match answer(read(database, &self.privacy)).await {
             Ok((standing, latest)) => {
                 self.readiness.set(Part::Mongodb, Ok(()));
                 metrics::standing(&standing);
@@ -133,16 +135,23 @@ impl FailedLogins {
 }
 
 /// How the days stand, and the latest final document.
-async fn read(database: &Database) -> anyhow::Result<(Standing, Option<Document>)> {
+async fn read(database: &Database, privacy: &Privacy) -> anyhow::Result<(Standing, Option<Document>)> {
     let first_event = lookup::first_day_with_events(database).await?;
     let states = lookup::day_states(database).await?;
     let latest = lookup::latest_final_document(database).await?;
     let latest_day = latest.as_ref().and_then(|latest| Day::parse(latest.get_str("date").ok()?).ok());
-    Ok((standing(first_event, &states, latest_day, Day::today()), latest))
+    Ok((standing(first_event, &states, latest_day, Day::today(), privacy), latest))
 }
 
-fn standing(first_event: Option<Day>, states: &[RollupDay], latest_day: Option<Day>, today: Day) -> Standing {
+fn standing(
+    first_event: Option<Day>,
+    states: &[RollupDay],
+    latest_day: Option<Day>,
+    today: Day,
+    privacy: &Privacy,
+) -> Standing {
     let now = Utc::now();
+    let late_arrival = TimeDelta::from_std(privacy.late_arrival).unwrap_or(TimeDelta::MAX);
     let settled = states.iter().filter(|day| schedule::is_settled(day, now)).map(|day| day.date).collect();
     let unsettled = || states.iter().filter(|day| !schedule::is_settled(day, now));
     let failing = || unsettled().filter(|day| schedule::is_failing(day));
@@ -151,6 +160,7 @@ fn standing(first_event: Option<Day>, states: &[RollupDay], latest_day: Option<D
         days_failed: failing().count(),
         latest_failed: failing().map(|day| day.date).max(),
         oldest_dirty: unsettled().filter_map(|day| day.dirty_since).min().map(bson::DateTime::to_chrono),
+        anonymisation_due: step::waiting_since(states, privacy.anonymise, late_arrival, now),
         latest_day,
     }
 }
@@ -177,11 +187,12 @@ mod tests {
             RollupDay { sealed_at: Some(bson::DateTime::from_millis(0)), ..dirty("2024-01-15", 500) },
             state("2024-01-17", Some(State::Provisional)),
         ];
-        let found = standing(Some(day("2024-01-11")), &states, None, day("2024-01-17"));
+        let found = standing(Some(day("2024-01-11")), &states, None, day("2024-01-17"), &Privacy::default());
         let oldest_dirty = chrono::DateTime::from_timestamp(1, 0);
         // The 16th was never tried.
         let latest_failed = Some(day("2024-01-14"));
-        assert_eq!(found, Standing { days_due: 4, days_failed: 2, latest_failed, oldest_dirty, latest_day: None });
-        assert_eq!(standing(None, &[], None, day("2024-01-17")), Standing::default());
+        let expected = Standing { days_due: 4, days_failed: 2, latest_failed, oldest_dirty, ..Standing::default() };
+        assert_eq!(found, expected);
+        assert_eq!(standing(None, &[], None, day("2024-01-17"), &Privacy::default()), Standing::default());
     }
 }

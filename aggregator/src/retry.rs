@@ -23,6 +23,25 @@ const DUPLICATE_KEY: i32 = 11000;
 /// and the retryable codes of MongoDB's retryable reads specification).
 const PASSING_CODES: [i32; 15] = [6, 7, 43, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436];
 
+/// A write that MongoDB reports inside of an answer that is one of success.
+#[derive(Debug, thiserror::Error)]
+#[error("MongoDB did not take it: {why} (code {code})")]
+pub struct NotTaken {
+    /// The server's code.
+    pub code: i32,
+    /// Its words, without values.
+    pub why: String,
+}
+
+/// The write is done, and not yet acknowledged by as many members as were asked for.
+const WRITE_CONCERN_FAILED: i32 = 64;
+
+impl NotTaken {
+    fn is_passing(&self) -> bool {
+        self.code == WRITE_CONCERN_FAILED || PASSING_CODES.contains(&self.code)
+    }
+}
+
 /// Runs `step`, which must be safe to repeat, until it succeeds, fails for good, or has failed too often.
 ///
 /// # Errors
@@ -52,6 +71,9 @@ where
 
 /// Whether the same step may succeed later.
 pub fn is_passing(error: &anyhow::Error) -> bool {
+    if error.chain().filter_map(|cause| cause.downcast_ref::<NotTaken>()).any(NotTaken::is_passing) {
+        return true;
+    }
     error.chain().filter_map(|cause| cause.downcast_ref::<Error>()).any(|error| {
         error.contains_label(RETRYABLE_WRITE_ERROR)
             || error.contains_label(TRANSIENT_TRANSACTION_ERROR)

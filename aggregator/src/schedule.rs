@@ -70,6 +70,8 @@ pub struct Standing {
     pub latest_failed: Option<Day>,
     /// Since when the day waits that has waited longest with late events.
     pub oldest_dirty: Option<DateTime<Utc>>,
+    /// Since when the day waits that has waited longest to be anonymised.
+    pub anonymisation_due: Option<DateTime<Utc>>,
     /// The latest day whose document is final.
     pub latest_day: Option<Day>,
 }

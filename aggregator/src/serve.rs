@@ -1,5 +1,5 @@
 //! Keeps every day rolled up: missed nights at the start, the day before when the schedule fires, and in between the days
-//! that late events came for, and the day that is not over yet.
+//! that late events came for, and the day that is not over yet. Between two passes it anonymises the days that are old enough.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use common::documents::rollup_day::{Inputs, RollupDay};
 use common::mongo;
 use tokio_util::sync::CancellationToken;
 
+use crate::anonymise::Anonymiser;
 use crate::lease::{self, Held};
 use crate::retention::{self, Fate, SEAL_GRACE};
 use crate::rolled::Rolled;
@@ -21,7 +22,13 @@ const CLOCK_CHECK: Duration = Duration::from_secs(20);
 
 /// Works until `shutdown`; a day that is being rolled up then is dropped, which harms nothing. `refresh` is the time
 /// between two looks at late days and at today.
-pub async fn serve(rollup: &Rollup, schedule: &Schedule, refresh: Duration, shutdown: &CancellationToken) {
+pub async fn serve(
+    rollup: &Rollup,
+    mut anonymiser: Anonymiser,
+    schedule: &Schedule,
+    refresh: Duration,
+    shutdown: &CancellationToken,
+) {
     let work = async {
         // At the start whatever was missed is due.
         let (mut night, mut is_first) = (Utc::now(), true);
@@ -40,6 +47,8 @@ pub async fn serve(rollup: &Rollup, schedule: &Schedule, refresh: Duration, shut
             }
             metrics::next_run(schedule.next_after(Utc::now()));
             let wake = schedule::next_pass(Utc::now(), started.elapsed(), refresh, next_night);
+            // Between two passes, so that neither today's numbers nor the night's wait for it.
+            anonymiser.work(wake, is_night).await;
             tracing::debug!(%wake, "waiting");
             sleep_until(wake).await;
         }

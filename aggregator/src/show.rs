@@ -2,6 +2,7 @@
 
 use comfy_table::{Attribute, Cell, Color, Table};
 use common::day::Day;
+use common::documents::rollup_day::RollupDay;
 use common::documents::system_analytics::{MostUsedTool, Rollup, SystemAnalytics};
 use common::terminal::printable;
 use indicatif::HumanCount;
@@ -166,6 +167,16 @@ fn change(before: Option<f64>, now: Option<f64>, number: &Number) -> Cell {
         Better::More | Better::Less if now != before => cell.fg(Color::Red),
         _ => cell,
     }
+}
+
+/// What to say of a day whose events are anonymised; none of another one.
+pub fn anonymised(state: Option<&RollupDay>) -> Option<String> {
+    let known = state.filter(|known| known.is_anonymised())?;
+    let finished = known.anonymisation.as_ref()?.finished_at?.to_chrono();
+    Some(format!(
+        "Its events were anonymised on {}: these numbers are final.",
+        finished.format("%Y-%m-%d %H:%M:%S UTC")
+    ))
 }
 
 /// What to say when `day` has no document.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use comfy_table::{Cell, Color, Table};
 use common::day::Day;
-use common::documents::rollup_day::{RollupDay, State};
+use common::documents::rollup_day::{Anonymisation, RollupDay, State};
 use common::terminal::printable;
 use indicatif::{HumanCount, HumanDuration};
 
@@ -69,6 +69,7 @@ fn row(line: &Line, now: DateTime<Utc>) -> Vec<Cell> {
 fn state(line: &Line, now: DateTime<Utc>) -> Cell {
     let known = line.known.as_ref();
     match known.and_then(|known| known.state) {
+        _ if known.is_some_and(RollupDay::is_anonymised) => Cell::new("anonymised"),
         _ if known.is_some_and(|known| known.is_sealed(now)) => Cell::new("sealed"),
         Some(State::Failed) => Cell::new("failed").fg(Color::Red),
         Some(_) if known.is_some_and(|known| known.dirty_since.is_some()) => Cell::new("dirty").fg(Color::Yellow),
@@ -89,6 +90,9 @@ fn remark(line: &Line, now: DateTime<Utc>) -> String {
     if let Some(at) = known.sealed_at.filter(|_| !known.is_sealed(now)) {
         remarks.push(format!("takes no more events, sealed in {}", human(at.to_chrono() - now)));
     }
+    if let Some(anonymisation) = &known.anonymisation {
+        remarks.extend(anonymised(anonymisation));
+    }
     if !known.expired.is_empty() {
         remarks.push(format!("{} had expired", printable(&known.expired.join(" and "))));
     }
@@ -98,12 +102,23 @@ fn remark(line: &Line, now: DateTime<Utc>) -> String {
     remarks.join("; ")
 }
 
+fn anonymised(anonymisation: &Anonymisation) -> Option<String> {
+    if anonymisation.key.is_some() {
+        return Some("its events are being anonymised".to_owned());
+    }
+    let uncounted = anonymisation.documents?.uncounted;
+    let uncounted = HumanCount(uncounted.unsigned_abs());
+    (uncounted.0 > 0).then(|| format!("{uncounted} events came after its numbers were final, and are not counted"))
+}
+
 fn human(age: TimeDelta) -> String {
     HumanDuration(age.to_std().unwrap_or_default()).to_string()
 }
 
 #[cfg(test)]
 mod tests {
+    use common::documents::rollup_day::Anonymised;
+
     use super::*;
 
     fn known(date: &str, state: Option<State>) -> RollupDay {
@@ -124,6 +139,23 @@ mod tests {
             ("2024-01-11", "due"),
         ];
         assert_eq!(seen, expected.map(|(day, state)| (day.to_owned(), state.to_owned())));
+    }
+
+    #[test]
+    fn an_anonymised_day_says_so_and_what_it_does_not_count() {
+        let sealed_at = Some(bson::DateTime::from_millis(0));
+        let day = |anonymisation| {
+            let known = RollupDay { sealed_at, anonymisation, ..known("2024-01-12", Some(State::Rolled)) };
+            let line = Line { day: known.date, known: Some(known), is_over: true };
+            (state(&line, Utc::now()).content(), remark(&line, Utc::now()))
+        };
+        let key = Some(bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![1; 32] });
+        let begun = Anonymisation { key, ..Anonymisation::default() };
+        assert_eq!(day(Some(begun)), ("sealed".into(), "its events are being anonymised".into()));
+        let documents = Some(Anonymised { tool_usage: 5, activity: 5, uncounted: 2 });
+        let finished = Anonymisation { finished_at: sealed_at, documents, ..Anonymisation::default() };
+        let says = "2 events came after its numbers were final, and are not counted";
+        assert_eq!(day(Some(finished)), ("anonymised".into(), says.into()));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! `aggregator verify`: computes a day with both engines, and holds them and the stored document to each other.
 
 use bson::{Bson, Document};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use comfy_table::{Cell, Table};
 use common::day::Day;
+use common::documents::rollup_day::RollupDay;
 use common::documents::system_analytics::{Engine, SystemAnalytics};
 use common::terminal::printable;
 use serde::Serialize;
@@ -30,6 +31,28 @@ pub struct Verified {
     pub compared: usize,
     /// Those that differ.
     pub differences: Vec<Difference>,
+    /// Fields of a day with anonymised events that nobody can compute any more.
+    pub not_compared: Vec<&'static str>,
+}
+
+/// What an anonymised day's events do not say: who returned needs the ids in `users`; users and names of tools may have changed
+/// since; trends are against a day before that may have been rolled up later.
+const NOT_IN_ANONYMISED: [&str; 7] = [
+    "metrics.users.total",
+    "metrics.users.new",
+    "metrics.users.verified",
+    "metrics.users.premium",
+    "metrics.engagement.returnUserRate",
+    "metrics.tools.mostUsedTools.*.toolName",
+    "trends",
+];
+
+/// Whether `path` is one of [`NOT_IN_ANONYMISED`].
+fn is_not_in_anonymised(path: &str) -> bool {
+    NOT_IN_ANONYMISED.iter().any(|unknown| match unknown.split_once(".*.") {
+        Some((list, field)) => path.starts_with(list) && path.ends_with(field),
+        None => path.strip_prefix(unknown).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
+    })
 }
 
 /// A field on which not all agree. Values are relaxed Extended JSON, none where the field is not there.
@@ -59,11 +82,19 @@ impl Verified {
 pub async fn day(rollup: &Rollup, day: Day) -> anyhow::Result<Verified> {
     let stored = lookup::daily_document(&rollup.database, day).await?;
     let is_stored = stored.is_some();
-    let (compared, differences) = (0, Vec::new());
-    let mut verified = Verified { day, not_whole: None, removed: None, stored: is_stored, compared, differences };
+    let mut verified = Verified {
+        day,
+        not_whole: None,
+        removed: None,
+        stored: is_stored,
+        compared: 0,
+        differences: Vec::new(),
+        not_compared: Vec::new(),
+    };
     let (state, now) = (lookup::day_state(&rollup.database, day).await?, Utc::now());
-    if state.as_ref().is_some_and(|state| state.is_sealed(now)) {
-        verified.not_whole = Some("sealed".to_owned());
+    let is_anonymised = state.as_ref().is_some_and(RollupDay::is_anonymised);
+    if let Some(why) = state.as_ref().and_then(|state| why_not_compared(state, now)) {
+        verified.not_whole = Some(why);
         return Ok(verified);
     }
     let expired = match lookup::retention(&rollup.database).await?.fate(day, state.as_ref(), now) {
@@ -78,12 +109,31 @@ pub async fn day(rollup: &Rollup, day: Day) -> anyhow::Result<Verified> {
     if let (Some(counted), Some(rollup)) = (state.and_then(|state| state.inputs), &computed.rollup) {
         verified.removed = retention::removed(&counted, &rollup.inputs, &expired);
     }
-    let scan = fields(&computed)?;
-    let pushdown = fields(&rollup.compute(day, Engine::Pushdown, &expired).await?)?;
+    let mut scan = fields(&computed)?;
+    let mut pushdown = fields(&rollup.compute(day, Engine::Pushdown, &expired).await?)?;
     // Without a document there is one thing to say, not forty.
-    let stored = stored.map_or_else(|| Ok(scan.clone()), |stored| fields(&stored))?;
+    let mut stored = stored.map_or_else(|| Ok(scan.clone()), |stored| fields(&stored))?;
+    if is_anonymised {
+        verified.not_compared = NOT_IN_ANONYMISED.to_vec();
+        for fields in [&mut scan, &mut pushdown, &mut stored] {
+            fields.retain(|(path, _)| !is_not_in_anonymised(path));
+        }
+    }
     (verified.compared, verified.differences) = compare(&scan, &pushdown, &stored);
     Ok(verified)
+}
+
+/// Why the day's events cannot be compared with its numbers.
+fn why_not_compared(state: &RollupDay, now: DateTime<Utc>) -> Option<String> {
+    let anonymisation = state.anonymisation.as_ref();
+    if anonymisation.is_some_and(|anonymisation| anonymisation.key.is_some()) {
+        return Some("its events are being anonymised".to_owned());
+    }
+    if !state.is_anonymised() {
+        return state.is_sealed(now).then(|| "sealed".to_owned());
+    }
+    let uncounted = anonymisation.and_then(|anonymisation| anonymisation.documents).map_or(0, |it| it.uncounted);
+    (uncounted > 0).then(|| format!("anonymised, with {uncounted} events that came after its numbers were final"))
 }
 
 /// The differences of all days as a table; none when there are none.
@@ -118,6 +168,13 @@ pub fn summary(verified: &Verified) -> String {
         (false, _) => format!("; it has no daily document, make it with: aggregator run --date {day}"),
         (true, 0) => String::new(),
         (true, _) => format!("; if events came late, roll it up again with: aggregator run --date {day}"),
+    };
+    let stored = match (verified.not_compared.is_empty(), stored.as_str()) {
+        (true, _) => stored,
+        (false, "") => {
+            format!("; recomputed from anonymised events, which do not say: {}", verified.not_compared.join(", "))
+        }
+        (false, _) => "; its events were anonymised, and its numbers are final".to_owned(),
     };
     format!("{day}: {} of {compared} fields differ{stored}", differences.len())
 }
@@ -184,6 +241,16 @@ mod tests {
         let mut fields = Vec::new();
         flatten("", document, &mut fields);
         fields
+    }
+
+    #[test]
+    fn what_anonymised_events_do_not_say_is_not_compared() {
+        for path in ["metrics.users.total", "metrics.tools.mostUsedTools.3.toolName", "trends.userGrowth", "trends"] {
+            assert!(is_not_in_anonymised(path), "{path}");
+        }
+        for path in ["metrics.users.active", "metrics.tools.mostUsedTools.3.usageCount", "metrics.tools.totalUsage"] {
+            assert!(!is_not_in_anonymised(path), "{path}");
+        }
     }
 
     #[test]

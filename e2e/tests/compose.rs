@@ -549,6 +549,8 @@ async fn rights_end_there(local: &Local, made: &BTreeMap<String, String>) {
         ("ingest", doc! { "delete": "usage_analytics", "deletes": [{ "q": {}, "limit": 0 }] }),
         ("ingest", doc! { "find": "users" }),
         ("aggregator", doc! { "insert": "usage_analytics", "documents": [{}] }),
+        ("aggregator", doc! { "delete": "usage_analytics", "deletes": [{ "q": {}, "limit": 0 }] }),
+        ("aggregator", doc! { "update": "health_checks", "updates": [{ "q": {}, "u": { "$set": { "a": 1 } } }] }),
         ("aggregator", doc! { "delete": "users", "deletes": [{ "q": {}, "limit": 0 }] }),
         ("aggregator", doc! { "drop": "system_analytics" }),
         ("admin", doc! { "drop": "usage_analytics" }),
@@ -563,6 +565,12 @@ async fn rights_end_there(local: &Local, made: &BTreeMap<String, String>) {
         let client = client(local, user, &made[&format!("{user}/password")]).await;
         let answer = client.database("devtoolkit").run_command(command.clone()).await;
         assert!(answer.as_ref().is_err_and(is_unauthorized), "{user} may {command}: {answer:?}");
+    }
+    // To anonymise them, the aggregator may change events.
+    let aggregator = client(local, "aggregator", &made["aggregator/password"]).await;
+    for events in ["usage_analytics", "activity_logs"] {
+        let nothing = doc! { "update": events, "updates": [{ "q": { "_id": "nobody" }, "u": { "$set": { "a": 1 } } }] };
+        aggregator.database("devtoolkit").run_command(nothing).await.unwrap();
     }
     let members = local.translate("admin", "mongodb-1:27017");
     let nobody = Client::with_uri_str(format!("mongodb://{members}/?directConnection=true")).await.unwrap();

@@ -33,6 +33,7 @@ const RIGHTLY_EMPTY: &[(&str, &str)] = &[
     (r#"ALERTS{alertstate="firing"}"#, "an alert has a series while it fires"),
     ("devtoolkit_ingest_events_total offset 1d", "yesterday this Prometheus did not run"),
     ("devtoolkit_ingest_expired_unread_total offset 1h", "an hour ago this Prometheus did not run"),
+    ("devtoolkit_aggregator_anonymisation_due_timestamp_seconds offset 2d", "two days ago this Prometheus did not run"),
 ];
 /// Time range of the dashboards, and the time that their rates are taken over.
 const RANGE: &str = "5m";
