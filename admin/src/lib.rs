@@ -1,7 +1,7 @@
 //! The operator's program.
 //!
 //! `main.rs` -> one file per subcommand: [`migrate`] brings the database (with `common::schema`) and the Kafka topics
-//! ([`topics`]) in order and says when events get another [`identity`], [`seed_demo`] fills a database with the demo DevToolkit
+//! ([`topics`]) in order and says when events get another [`identity`] and what [`anonymisation`] would do, [`seed_demo`] fills a database with the demo DevToolkit
 //! of `common::demo`, [`dead_letters`] shows what ingest refused and sends it again. [`suspicious`], [`slow_queries`] and
 //! [`storage`] say who attacks logins, what the database is slow at (with [`profiler`]), and what fills its disk. [`privacy`] is what a
 //! person may ask for, and [`erasure`] how a person is erased. [`keys`] makes, rotates and retires the keys of `common::keyring`,
@@ -11,6 +11,7 @@
 //! they change many documents.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod anonymisation;
 pub mod dead_letters;
 pub mod erasure;
 pub mod identity;

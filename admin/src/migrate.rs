@@ -16,6 +16,7 @@ use mongodb::Database;
 use mongodb::options::WriteConcern;
 use serde::Serialize;
 
+use crate::anonymisation;
 use crate::identity;
 use crate::profiler;
 use crate::report;
@@ -25,7 +26,7 @@ use crate::topics::{self, Topics};
 ///
 /// Creates what is missing of collections, indexes, validators and topics, brings changed indexes and validators up to
 /// date, sets the topics' message.timestamp.type to LogAppendTime, says when this version stores events by another definition
-/// of their identity, and lets the profiler of each member keep operations over mongodb.slow_query_threshold. Nothing else is touched: unknown indexes, topics with another number of partitions or other
+/// of their identity and what privacy.anonymise means for old events, and lets the profiler of each member keep operations over mongodb.slow_query_threshold. Nothing else is touched: unknown indexes, topics with another number of partitions or other
 /// settings, and what the user may not do to the profiler, are only reported.
 /// Run it before every new version; run again it changes nothing. What it changed is kept in the collection migrations.
 #[derive(Args, Debug)]
@@ -89,6 +90,9 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     };
 
     notes.extend(profiler_notes);
+    if outcome.is_ok() {
+        notes.extend(anonymisation::note(&database, &settings.privacy).await?);
+    }
     if let Ok(difference) = &outcome {
         notes.extend(difference.unknown_indexes.iter().map(|unknown| {
             format!("index {}.{} is not ours: {}; left as it is", unknown.collection, unknown.index.name, unknown.index)
