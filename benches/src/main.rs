@@ -1,5 +1,6 @@
 //! Side-by-side benchmarks on real servers of their own; `./dev bench` runs them.
 
+mod anonymise;
 mod ingest;
 mod outage;
 mod peers;
@@ -31,6 +32,8 @@ enum Command {
     Scrape(scrape::Options),
     /// A day's roll-up: both engines, against the read alone and against the pipelines that people write
     Rollup(rollup::Options),
+    /// A day anonymised, and ingest beside it
+    Anonymise(anonymise::Options),
     /// What a validator on usage_analytics would cost
     Validator(validator::Options),
 }
@@ -43,6 +46,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Outage(options) => outage::run(options).await,
         Command::Scrape(options) => scrape::run(options).await,
         Command::Rollup(options) => rollup::run(options).await,
+        Command::Anonymise(options) => anonymise::run(options).await,
         Command::Validator(options) => validator::run(options).await,
     }
 }
