@@ -352,11 +352,11 @@ async fn signing_in_fails_alike_for_an_unknown_address_and_a_wrong_password_and_
     let stage = Stage::new("dash-lock").await;
     let mut browser = Browser::new(&stage.address);
     let mut answers = Vec::new();
+    let csrf = Regex::new(r#"name="(csrf|email)" value="[^"]*""#).unwrap();
     for (email, password) in [("nobody@example.com", "x"), ("user@example.com", "x"), ("nobody@example.com", PASSWORD)]
     {
         let answer = browser.post("/login", &[("email", email), ("password", password)], &[]).await;
         assert_eq!(answer.status, 401);
-        let csrf = Regex::new(r#"name="(csrf|email)" value="[^"]*""#).unwrap();
         answers.push(csrf.replace_all(&answer.body, "").into_owned());
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
