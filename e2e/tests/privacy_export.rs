@@ -165,8 +165,8 @@ async fn fifty_exports_hold_everything_about_each_and_nothing_about_anybody_else
     world.run_ok("aggregator", &["run", "--from", &from, "--to", &to]).await;
     // Secrets that the demo has for few people.
     let tokens = doc! { "$set": {
-        "authentication.resetToken": "6f7c2c86-0000-4000-8000-00000000000a",
-        "authentication.verificationToken": "6f7c2c86-0000-4000-8000-00000000000b",
+        "authentication.resetToken": format!("0000000a:{}", "a".repeat(64)),
+        "authentication.verificationToken": format!("0000000b:{}", "b".repeat(64)),
     } };
     world.db().collection::<Document>("users").update_many(doc! {}, tokens).await.unwrap();
     let search = Search::new(&world).await;
