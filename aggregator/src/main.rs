@@ -216,8 +216,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let readiness = Readiness::starting(&[Part::Mongodb]);
     telemetry::serve(&settings.telemetry, PORT, recorder, readiness.clone(), shutdown.clone()).await?;
     let rollup = rollup(settings).await?;
-    // Only to say whether a restored database brought erased people back: no number changes by them.
-    let _tombstones = follow::follow(settings, rollup.database.clone(), readiness.clone()).await?;
+    tokio::spawn(follow::watch_readiness(settings.clone(), rollup.database.clone(), readiness.clone()));
     // Once before it is ready, so that no number is shown that was never looked at.
     let mut observer =
         Observer::new(rollup.database.clone(), settings.security.clone(), settings.privacy.clone(), readiness.clone());

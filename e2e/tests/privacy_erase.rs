@@ -316,6 +316,23 @@ async fn anonymising_a_person_keeps_every_number() {
 }
 
 #[tokio::test]
+async fn an_aggregator_serves_while_kafka_is_away() {
+    let world = World::new("erase-no-kafka").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let world = world.with_env("KAFKA__BROKERS", "127.0.0.1:1");
+    let mut serving = world.spawn("aggregator", &["serve"]);
+    eventually(PATIENCE, "ready", async || {
+        serving.get("/healthz/ready").await.starts_with("HTTP/1.1 200").then_some(())
+    })
+    .await;
+    eventually(PATIENCE, "a word about Kafka in the log", async || {
+        serving.stderr().contains("nobody knows whether erased people came back").then_some(())
+    })
+    .await;
+    serving.stop(Duration::from_secs(20)).await;
+}
+
+#[tokio::test]
 async fn who_asks_for_something_else_is_told_what_is_wrong() {
     let world = World::new("erase-wrong").await;
     world.run_ok("admin", &["migrate"]).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use common::event::EventType;
 use common::settings::Settings;
 use common::telemetry::{self, Part, Readiness};
@@ -56,6 +56,9 @@ pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
     tokio::spawn(late::follow(database.clone(), sealed));
     // Before the first message is read: no event of an erased person may pass.
     let tombstones = follow::follow(&settings, database.clone(), readiness.clone()).await?;
+    if let Some(why) = tombstones.borrow().blind() {
+        bail!(why);
+    }
     let conflicts = Conflicts::new(database.clone(), settings.kafka.clone(), known_slugs.clone());
     let writer = Writer::new(database, settings.kafka.clone(), dead_letters, conflicts, readiness.clone());
     let parts = Parts {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use mongodb::Database;
 use tokio::sync::{mpsc, watch};
 
@@ -34,7 +34,7 @@ const AT_ONCE: usize = 10_000;
 /// Reads all tombstones, and goes on to follow them in the background.
 ///
 /// # Errors
-/// Kafka or MongoDB does not answer, or the keyring cannot be read or lacks a key that a tombstone was made with.
+/// Kafka or MongoDB does not answer, or the keyring cannot be read.
 pub async fn follow(
     settings: &Settings,
     database: Database,
@@ -47,13 +47,12 @@ pub async fn follow(
         anyhow::Ok((Some(reader), tombstones))
     });
     let (reader, on_topic) = opened.await.context("reading the tombstones")??;
-    let mut followed = Followed { settings: settings.clone(), on_topic: BTreeSet::new(), known: Tombstones::default() };
-    followed.on_topic.extend(on_topic.iter().map(|tombstone| tombstone.digest.clone()));
-    followed.known = read(settings, &database, &on_topic).await?;
-    if let Some(why) = followed.known.blind() {
-        bail!(why);
+    let mut followed = Followed::new(settings.clone());
+    for tombstone in on_topic {
+        followed.take(&tombstone);
     }
-    readiness.set(Part::Erasures, followed.lacking(&database).await?);
+    followed.read(&database).await?;
+    readiness.set(Part::Erasures, followed.state());
     let (tell, known) = watch::channel(Arc::new(followed.known.clone()));
     let (send, new) = mpsc::unbounded_channel();
     let kafka = settings.kafka.clone();
@@ -61,6 +60,19 @@ pub async fn follow(
     std::thread::Builder::new().name("erasures".to_owned()).spawn(move || read_on(&kafka, reader, &send))?;
     tokio::spawn(keep_up(followed, database, new, tell, readiness));
     Ok(known)
+}
+
+/// For a program that works without Kafka: only its readiness says whether erased people came back. While Kafka does not answer,
+/// nobody knows, and the program goes on.
+pub async fn watch_readiness(settings: Settings, database: Database, readiness: Readiness) {
+    // What follows runs on without a receiver.
+    while let Err(error) = follow(&settings, database.clone(), readiness.clone()).await {
+        tracing::warn!(
+            error = mongo::in_words(&error),
+            "nobody knows whether erased people came back with a restore; trying again"
+        );
+        tokio::time::sleep(INTERVAL).await;
+    }
 }
 
 /// Sends what comes on the topic, until nobody listens.
@@ -83,38 +95,50 @@ fn read_on(settings: &Kafka, mut reader: Option<Reader>, send: &mpsc::UnboundedS
     }
 }
 
-/// All tombstones of the topic and the collection.
-async fn read(settings: &Settings, database: &Database, on_topic: &[Tombstone]) -> anyhow::Result<Tombstones> {
-    let mut known = Tombstones::new(Keyring::if_set(settings)?.map(Arc::new));
-    on_topic.iter().for_each(|tombstone| {
-        known.add(tombstone);
-    });
-    known.add_stored(database).await.context("reading the collection erasures")?;
-    Ok(known)
-}
-
 struct Followed {
     settings: Settings,
     /// The digests of the topic's tombstones.
     on_topic: BTreeSet<String>,
     known: Tombstones,
+    /// Tombstones of the topic that the collection lacked when it was last read.
+    lacking: usize,
 }
 
 impl Followed {
-    /// Whether the collection has every tombstone of the topic; an error, in words, when it has not.
-    async fn lacking(&self, database: &Database) -> mongodb::error::Result<Result<(), String>> {
-        let mut stored = Tombstones::default();
-        stored.add_stored(database).await?;
-        let lacking = self.on_topic.iter().filter(|digest| !stored.has(digest)).count();
-        Ok(if lacking == 0 {
-            Ok(())
-        } else {
-            Err(format!(
-                "topic {} has {lacking} tombstones of erased people that the collection erasures lacks, as after a restore; run \
-                 `admin privacy reapply`",
-                self.settings.kafka.erasures_topic()
-            ))
-        })
+    fn new(settings: Settings) -> Self {
+        Self { settings, on_topic: BTreeSet::new(), known: Tombstones::default(), lacking: 0 }
+    }
+
+    /// Takes a tombstone of the topic over; false when it is known already.
+    fn take(&mut self, tombstone: &Tombstone) -> bool {
+        self.on_topic.insert(tombstone.digest.clone());
+        self.known.add(tombstone)
+    }
+
+    /// Reads keyring and collection again. What was known stays known, also when that fails.
+    async fn read(&mut self, database: &Database) -> anyhow::Result<()> {
+        let mut stored = Tombstones::new(Keyring::if_set(&self.settings)?.map(Arc::new));
+        stored.add_stored(database).await.context("reading the collection erasures")?;
+        self.lacking = self.on_topic.iter().filter(|digest| !stored.has(digest)).count();
+        stored.add_all(&self.known);
+        self.known = stored;
+        Ok(())
+    }
+
+    /// Why erased people may be in the database; an error, in words, when they may.
+    fn state(&self) -> Result<(), String> {
+        if let Some(why) = self.known.blind() {
+            return Err(why);
+        }
+        if self.lacking == 0 {
+            return Ok(());
+        }
+        Err(format!(
+            "topic {} has {} tombstones of erased people that the collection erasures lacks, as after a restore; run `admin privacy \
+             reapply`",
+            self.settings.kafka.erasures_topic(),
+            self.lacking
+        ))
     }
 }
 
@@ -125,55 +149,41 @@ async fn keep_up(
     tell: watch::Sender<Arc<Tombstones>>,
     readiness: Readiness,
 ) {
-    let mut ticks = tokio::time::interval(INTERVAL);
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
     let mut received = Vec::new();
     loop {
-        tokio::select! {
+        let is_due = tokio::select! {
             count = new.recv_many(&mut received, AT_ONCE) => {
                 if count == 0 {
                     return;
                 }
                 let mut is_new = false;
                 for tombstone in received.drain(..) {
-                    is_new |= followed.known.add(&tombstone);
-                    followed.on_topic.insert(tombstone.digest);
+                    is_new |= followed.take(&tombstone);
                 }
                 if !is_new {
                     continue;
                 }
-                if followed.known.blind().is_some() {
-                    // A new key: the file has it.
-                    reload(&mut followed, &database).await;
-                }
+                // In force before MongoDB is asked for anything: MongoDB may hang.
+                tell.send_replace(Arc::new(followed.known.clone()));
+                // A new key: the file has it.
+                followed.known.blind().is_some()
             }
-            _ = ticks.tick() => reload(&mut followed, &database).await,
-        }
-        let state = match followed.known.blind() {
-            Some(why) => Err(why),
-            None => match tokio::time::timeout(TIME_LIMIT, followed.lacking(&database)).await {
-                Ok(Ok(state)) => state,
-                // Whether MongoDB answers is for another part to say.
-                Ok(Err(_)) | Err(_) => continue,
-            },
+            _ = ticks.tick() => true,
         };
-        readiness.set(Part::Erasures, state);
-        tell.send_replace(Arc::new(followed.known.clone()));
+        if is_due {
+            read_again(&mut followed, &database).await;
+            tell.send_replace(Arc::new(followed.known.clone()));
+        }
+        readiness.set(Part::Erasures, followed.state());
     }
 }
 
-/// Reads keyring and collection again; what was known stays known when that fails.
-async fn reload(followed: &mut Followed, database: &Database) {
-    match tokio::time::timeout(TIME_LIMIT, read(&followed.settings, database, &[])).await {
-        Ok(Ok(mut read)) => {
-            read.add_all(&followed.known);
-            followed.known = read;
-        }
-        Ok(Err(error)) => {
-            tracing::warn!(
-                error = mongo::in_words(&error),
-                "the erased people could not be read again; those known stay"
-            );
-        }
-        Err(_) => tracing::warn!("the erased people could not be read again within 10 s; those known stay"),
-    }
+async fn read_again(followed: &mut Followed, database: &Database) {
+    let why = match tokio::time::timeout(TIME_LIMIT, followed.read(database)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => mongo::in_words(&error),
+        Err(_) => format!("no answer within {} s", TIME_LIMIT.as_secs()),
+    };
+    tracing::warn!(why, "the erased people could not be read again; those known stay");
 }
