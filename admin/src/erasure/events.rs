@@ -8,6 +8,7 @@ use bson::{Bson, DateTime, Document, doc};
 use common::day::Day;
 use common::documents::privacy_request::{Mode, PrivacyRequest};
 use common::documents::{activity_log, rollup_day, usage_analytics};
+use common::personal::{self, Action, Kind, Place, Rule};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use mongodb::ClientSession;
 use mongodb::error::Result;
@@ -116,7 +117,7 @@ impl Batch {
                 set.insert("sessionId", pseudonyms.of(*of_session));
             }
             set.insert("path", path_without_query());
-            let unset: Vec<&str> = PERSONAL.to_vec();
+            let unset = personal_fields(self.collection);
             let update = vec![doc! { "$set": set }, doc! { "$unset": unset }];
             events.update_many(doc! { "_id": { "$in": ids } }, update).session(&mut *session).await?;
         }
@@ -164,13 +165,10 @@ fn path_without_query() -> Document {
     doc! { "$cond": [{ "$eq": [{ "$type": "$path" }, "string"] }, cut, "$$REMOVE"] }
 }
 
-/// The fields of events that say something about a person, besides the ids.
-const PERSONAL: [&str; 7] = [
-    "context.userAgent",
-    "context.ipAddress",
-    "context.referrer",
-    "context.location.region",
-    "context.location.city",
-    "usage.errorMessage",
-    "metadata.customData",
-];
+/// The fields of the collection that say something about a person, besides the ids and the path: those that the register of personal
+/// fields takes out.
+fn personal_fields(collection: &str) -> Vec<&'static str> {
+    let fields = personal::place(Kind::Collection, collection).into_iter().flat_map(Place::fields);
+    let goes = |rule: &Rule| matches!(rule.anonymise, Action::RemoveField | Action::AllowList);
+    fields.filter(|(_, rule)| goes(rule)).map(|(path, _)| path.trim_end_matches(".*")).collect()
+}

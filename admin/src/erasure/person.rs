@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use bson::oid::ObjectId;
-use bson::{Bson, Document, doc};
+use bson::{Document, doc};
 use common::documents::{activity_log, session, suggestion, system_configuration, usage_analytics, user, user_day};
 use mongodb::Database;
 use mongodb::options::Collation;
@@ -89,9 +89,7 @@ pub async fn each_id(database: &Database, place: Place, mut each: impl FnMut(Obj
     pipeline.push(doc! { "$group": { "_id": format!("${field}") } });
     let mut ids = database.collection::<Document>(collection).aggregate(pipeline).allow_disk_use(true).await?;
     while ids.advance().await? {
-        if let Ok(Bson::ObjectId(id)) =
-            ids.current().get("_id").map_or(Ok(Bson::Null), |id| Bson::try_from(id.unwrap_or(bson::RawBsonRef::Null)))
-        {
+        if let Ok(id) = ids.current().get_object_id("_id") {
             each(id);
         }
     }
