@@ -27,7 +27,7 @@ impl Form {
         !self.exact(field).is_empty()
     }
 
-    /// A text of at most so many letters, without control characters; line breaks are allowed where `lines`.
+    /// A text of one line, of at most so many letters, without control characters.
     ///
     /// # Errors
     /// It is longer, or has control characters.
@@ -38,21 +38,6 @@ impl Form {
         }
         if text.chars().count() > most {
             return Err(Failure::field(field, text, format!("at most {most} letters")));
-        }
-        Ok(text)
-    }
-
-    /// As [`Form::line`], with line breaks.
-    ///
-    /// # Errors
-    /// As [`Form::line`].
-    pub fn lines(&self, field: &'static str, most: usize) -> Result<String, Failure> {
-        let text = self.text(field).replace("\r\n", "\n");
-        if text.chars().any(|letter| letter.is_control() && letter != '\n') {
-            return Err(Failure::field(field, &text, "a text without control characters"));
-        }
-        if text.chars().count() > most {
-            return Err(Failure::field(field, &text, format!("at most {most} letters")));
         }
         Ok(text)
     }
