@@ -13,8 +13,9 @@ use std::time::Duration;
 use bson::{Bson, Document};
 
 use crate::documents::{
-    activity_log, dead_letter_replay, erasure, health_check, lease, migration, privacy_request, rollup_day, session,
-    suggestion, system_analytics, system_configuration, tool, tool_category, tool_day, usage_analytics, user, user_day,
+    activity_log, audit_entry, configuration_history, dead_letter_replay, erasure, health_check, lease, migration,
+    privacy_request, rollup_day, session, suggestion, system_analytics, system_configuration, tool, tool_category,
+    tool_day, usage_analytics, user, user_day,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -225,6 +226,12 @@ pub fn wanted(validator_on_event_collections: bool) -> Vec<Collection> {
             validators::dead_letter_replays(),
             vec![Index::on(["topic", "lastArrived"]), Index::on(["replayedAt"]).expiring(DEAD_LETTER_REPLAYS_TTL)],
         ),
+        always(audit_entry::COLLECTION, validators::audit_log(), vec![]),
+        always(
+            configuration_history::COLLECTION,
+            validators::configuration_history(),
+            vec![Index::on(["key", "version"]).unique()],
+        ),
     ]
 }
 
@@ -238,7 +245,7 @@ mod tests {
         let mut names: Vec<_> = collections.iter().map(|collection| &collection.name).collect();
         names.sort();
         names.dedup();
-        assert_eq!(names.len(), 18);
+        assert_eq!(names.len(), 20);
         for collection in &collections {
             let mut names: Vec<_> = collection.indexes.iter().map(|index| &index.name).collect();
             names.sort();
@@ -250,6 +257,6 @@ mod tests {
     #[test]
     fn event_collections_have_validators_only_on_demand() {
         let with_validator = |on| wanted(on).into_iter().filter(|collection| collection.validator.is_some()).count();
-        assert_eq!((with_validator(false), with_validator(true)), (15, 18));
+        assert_eq!((with_validator(false), with_validator(true)), (17, 20));
     }
 }

@@ -90,6 +90,8 @@ const INDEXES: &[(&str, &[&str])] = &[
     ("erasures", &[]),
     ("privacy_requests", &["subject:1"]),
     ("dead_letter_replays", &["topic:1,lastArrived:1", "replayedAt:1 ttl=34560000"]),
+    ("audit_log", &[]),
+    ("configuration_history", &["key:1,version:1 unique"]),
 ];
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use bson::oid::ObjectId;
 use bson::{DateTime, Document, doc};
 use common::documents::privacy_request::{Mode, PrivacyRequest};
 use common::documents::user_day::UserDay;
-use common::documents::{session, suggestion, system_configuration, user, user_day};
+use common::documents::{configuration_history, session, suggestion, system_configuration, user, user_day};
 use common::personal::NOBODY;
 use mongodb::ClientSession;
 use mongodb::error::Result;
@@ -105,6 +105,11 @@ fn steps(request: &PrivacyRequest, id: ObjectId) -> Vec<Step> {
         ),
         change(
             system_configuration::COLLECTION,
+            doc! { "lastModifiedBy": id },
+            doc! { "$unset": { "lastModifiedBy": "" } },
+        ),
+        change(
+            configuration_history::COLLECTION,
             doc! { "lastModifiedBy": id },
             doc! { "$unset": { "lastModifiedBy": "" } },
         ),

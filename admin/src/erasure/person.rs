@@ -3,7 +3,9 @@
 use anyhow::bail;
 use bson::oid::ObjectId;
 use bson::{Document, doc};
-use common::documents::{activity_log, session, suggestion, system_configuration, usage_analytics, user, user_day};
+use common::documents::{
+    activity_log, configuration_history, session, suggestion, system_configuration, usage_analytics, user, user_day,
+};
 use mongodb::Database;
 use mongodb::options::Collation;
 
@@ -17,7 +19,7 @@ pub struct Place {
 }
 
 /// Every place that holds a person's id.
-pub const PLACES: [Place; 11] = [
+pub const PLACES: [Place; 12] = [
     Place { collection: user::COLLECTION, field: "_id" },
     Place { collection: session::COLLECTION, field: "userId" },
     Place { collection: usage_analytics::COLLECTION, field: "userId" },
@@ -28,6 +30,7 @@ pub const PLACES: [Place; 11] = [
     Place { collection: suggestion::COLLECTION, field: "implementation.assignedTo" },
     Place { collection: suggestion::COLLECTION, field: "adminResponse.respondedBy" },
     Place { collection: system_configuration::COLLECTION, field: "lastModifiedBy" },
+    Place { collection: configuration_history::COLLECTION, field: "lastModifiedBy" },
     Place { collection: user::COLLECTION, field: "metadata.createdBy" },
 ];
 

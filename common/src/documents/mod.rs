@@ -41,6 +41,8 @@ macro_rules! enumeration {
 }
 
 pub mod activity_log;
+pub mod audit_entry;
+pub mod configuration_history;
 pub mod dead_letter_replay;
 pub mod erasure;
 pub mod health_check;
@@ -60,6 +62,8 @@ pub mod user;
 pub mod user_day;
 
 pub use activity_log::ActivityLog;
+pub use audit_entry::AuditEntry;
+pub use configuration_history::FormerConfiguration;
 pub use erasure::Erasure;
 pub use health_check::HealthCheck;
 pub use lease::Lease;

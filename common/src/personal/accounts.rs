@@ -1,7 +1,7 @@
 //! Collections that the application writes about people, and the days of each user.
 
 use super::rule::{Action, Class, Export, IMPERSONAL, Kept, Kind, Place, Rule};
-use crate::documents::{session, suggestion, system_configuration, user, user_day};
+use crate::documents::{configuration_history, session, suggestion, system_configuration, user, user_day};
 use crate::schema::SESSIONS_TTL;
 
 /// A field of a document that is about one person alone, and goes with the person.
@@ -277,6 +277,53 @@ pub(super) const SYSTEM_CONFIGURATION: Place = Place {
                 "version",
                 "createdAt",
                 "updatedAt",
+            ],
+            export: Export::Written,
+            ..IMPERSONAL
+        },
+        Rule {
+            paths: &["lastModifiedBy"],
+            class: Class::Identifier,
+            export: Export::OwnId,
+            delete: Action::RemoveField,
+            anonymise: Action::RemoveField,
+            ..IMPERSONAL
+        },
+    ],
+};
+
+pub(super) const CONFIGURATION_HISTORY: Place = Place {
+    kind: Kind::Collection,
+    name: configuration_history::COLLECTION,
+    purpose: "what each setting was before each change, with who had made it so; secret values are not kept",
+    kept: Kept::Forever,
+    people: &["lastModifiedBy"],
+    rules: &[
+        Rule {
+            paths: &[
+                "value",
+                "validation.required",
+                "validation.min",
+                "validation.max",
+                "validation.pattern",
+                "validation.enum[]",
+            ],
+            export: Export::LeftOut,
+            ..IMPERSONAL
+        },
+        Rule {
+            paths: &[
+                "_id",
+                "key",
+                "version",
+                "category",
+                "description",
+                "dataType",
+                "environment",
+                "isActive",
+                "isSecret",
+                "updatedAt",
+                "replacedAt",
             ],
             export: Export::Written,
             ..IMPERSONAL

@@ -2,8 +2,8 @@
 
 use super::rule::{Class, Export, IMPERSONAL, Kept, Kind, Place, Rule};
 use crate::documents::{
-    dead_letter_replay, erasure, lease, migration, privacy_request, rollup_day, system_analytics, tool, tool_category,
-    tool_day,
+    audit_entry, dead_letter_replay, erasure, lease, migration, privacy_request, rollup_day, system_analytics, tool,
+    tool_category, tool_day,
 };
 use crate::schema::DEAD_LETTER_REPLAYS_TTL;
 
@@ -258,3 +258,32 @@ pub(super) const DEAD_LETTER_REPLAYS: Place = Place {
         &[Rule { paths: &["_id", "topic", "partition", "offsets", "lastArrived", "replayedAt"], ..IMPERSONAL }],
     )
 };
+
+/// People are there as keyed digests, so that an entry stays as it is when a person is erased: nobody may change an entry.
+pub(super) const AUDIT_LOG: Place = impersonal(
+    audit_entry::COLLECTION,
+    "who did what with personal data and settings; people as keyed digests only; the auditor removes what is too old",
+    &[
+        Rule { paths: &["who.user", "target.subject"], class: Class::Identifier, ..IMPERSONAL },
+        // Of those who operate the system, in their office.
+        Rule { paths: &["who.systemUser", "who.databaseUser"], class: Class::Identifier, ..IMPERSONAL },
+        Rule {
+            paths: &[
+                "_id",
+                "previous",
+                "at",
+                "phase",
+                "begun",
+                "who.host",
+                "who.program",
+                "action",
+                "target.kind",
+                "target.name",
+                "detail",
+                "outcome",
+                "error",
+            ],
+            ..IMPERSONAL
+        },
+    ],
+);

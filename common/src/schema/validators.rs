@@ -7,7 +7,7 @@ use super::json_schema::{
     object, object_id, one_of, string,
 };
 use crate::documents::{
-    activity_log, erasure, privacy_request, rollup_day, session, suggestion, system_configuration, user,
+    activity_log, audit_entry, erasure, privacy_request, rollup_day, session, suggestion, system_configuration, user,
 };
 use crate::keyring::{DIGEST_PATTERN, Sealed};
 use crate::secrets::PASSWORD_PATTERN;
@@ -338,9 +338,9 @@ pub(super) fn suggestions() -> Document {
     )
 }
 
-pub(super) fn system_configuration() -> Document {
-    // The one place where the reference itself stores null for what does not apply.
-    let validation = object(
+/// What a setting's value must pass. The one place where the reference itself stores null for what does not apply.
+fn validation() -> Document {
+    object(
         [("required", boolean())],
         [
             ("min", number_or_null()),
@@ -348,7 +348,10 @@ pub(super) fn system_configuration() -> Document {
             ("pattern", doc! { "bsonType": ["string", "null"] }),
             ("enum", doc! { "bsonType": ["array", "null"] }),
         ],
-    );
+    )
+}
+
+pub(super) fn system_configuration() -> Document {
     let mut configuration = object(
         [
             ("_id", object_id()),
@@ -366,7 +369,7 @@ pub(super) fn system_configuration() -> Document {
             ("createdAt", date()),
             ("updatedAt", date()),
         ],
-        [("validation", validation), ("lastModifiedBy", object_id())],
+        [("validation", validation()), ("lastModifiedBy", object_id())],
     );
     // A secret's value is sealed, whatever its `dataType`.
     let public = doc! { "properties": { "isSecret": { "enum": [false] } } };
@@ -524,6 +527,52 @@ pub(super) fn privacy_requests() -> Document {
             ("kafkaHoldsUntil", map_of(doc! { "bsonType": ["date", "null"] })),
         ],
         [("sealedId", string()), ("sealedSecret", string()), ("completedAt", date())],
+    )
+}
+
+pub(super) fn audit_log() -> Document {
+    let who = object(
+        [("systemUser", string()), ("host", string()), ("program", string())],
+        [("databaseUser", string()), ("user", digest())],
+    );
+    let target =
+        object([("kind", one_of(audit_entry::TargetKind::NAMES))], [("name", string()), ("subject", digest())]);
+    object(
+        [
+            ("_id", doc! { "bsonType": "long", "minimum": 1 }),
+            ("previous", matching("^[0-9a-f]{64}$")),
+            ("at", date()),
+            ("phase", one_of(audit_entry::Phase::NAMES)),
+            ("who", who),
+            // Of any name: a later version may know more of them.
+            ("action", string()),
+            ("target", target),
+        ],
+        [
+            ("begun", doc! { "bsonType": "long", "minimum": 1 }),
+            ("detail", string()),
+            ("outcome", one_of(audit_entry::Outcome::NAMES)),
+            ("error", string()),
+        ],
+    )
+}
+
+pub(super) fn configuration_history() -> Document {
+    object(
+        [
+            ("_id", object_id()),
+            ("key", string()),
+            ("version", count()),
+            ("category", one_of(system_configuration::Category::NAMES)),
+            ("description", string()),
+            ("dataType", one_of(system_configuration::DataType::NAMES)),
+            ("environment", one_of(system_configuration::Environment::NAMES)),
+            ("isActive", boolean()),
+            ("isSecret", boolean()),
+            ("updatedAt", date()),
+            ("replacedAt", date()),
+        ],
+        [("value", doc! {}), ("validation", validation()), ("lastModifiedBy", object_id())],
     )
 }
 

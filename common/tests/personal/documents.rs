@@ -8,8 +8,9 @@ use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, DateTime, Document, doc, serialize_to_document};
 use common::day::Day;
 use common::documents::{
-    activity_log, dead_letter_replay, erasure, health_check, lease, migration, privacy_request, rollup_day, session,
-    suggestion, system_analytics, system_configuration, tool, tool_category, tool_day, usage_analytics, user, user_day,
+    activity_log, audit_entry, configuration_history, dead_letter_replay, erasure, health_check, lease, migration,
+    privacy_request, rollup_day, session, suggestion, system_analytics, system_configuration, tool, tool_category,
+    tool_day, usage_analytics, user, user_day,
 };
 use serde::Serialize;
 
@@ -34,6 +35,8 @@ pub fn samples() -> Vec<(&'static str, Document)> {
         (erasure::COLLECTION, document(erasure())),
         (privacy_request::COLLECTION, document(privacy_request())),
         (dead_letter_replay::COLLECTION, document(dead_letter_replay())),
+        (audit_entry::COLLECTION, document(audit_entry())),
+        (configuration_history::COLLECTION, document(configuration_history())),
     ]
 }
 
@@ -500,5 +503,51 @@ fn dead_letter_replay() -> dead_letter_replay::DeadLetterReplay {
         offsets: text(),
         last_arrived: TIME,
         replayed_at: TIME,
+    }
+}
+
+fn audit_entry() -> audit_entry::AuditEntry {
+    audit_entry::AuditEntry {
+        number: 1,
+        previous: text(),
+        at: TIME,
+        phase: audit_entry::Phase::Ended,
+        begun: Some(1),
+        who: audit_entry::Who {
+            system_user: text(),
+            host: text(),
+            program: text(),
+            database_user: Some(text()),
+            user: Some(text()),
+        },
+        action: text(),
+        target: audit_entry::Target {
+            kind: audit_entry::TargetKind::Person,
+            name: Some(text()),
+            subject: Some(text()),
+        },
+        detail: Some(text()),
+        outcome: Some(audit_entry::Outcome::Failed),
+        error: Some(text()),
+    }
+}
+
+fn configuration_history() -> configuration_history::FormerConfiguration {
+    let now = system_configuration();
+    configuration_history::FormerConfiguration {
+        id: ID,
+        key: text(),
+        version: 1,
+        value: Some(text().into()),
+        category: now.category,
+        description: text(),
+        data_type: now.data_type,
+        validation: now.validation,
+        environment: now.environment,
+        is_active: true,
+        is_secret: true,
+        last_modified_by: Some(ID),
+        updated_at: TIME,
+        replaced_at: TIME,
     }
 }
