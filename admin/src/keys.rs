@@ -45,7 +45,7 @@ enum Command {
 /// The file cannot be read or written, MongoDB cannot be reached, or a key is needed.
 pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     match &options.command {
-        Command::Create(options) => create::run(settings, options),
+        Command::Create(options) => create::run(settings, options).await,
         Command::Rotate(options) => rotate::run(settings, options).await,
         Command::List(options) => list::run(settings, options).await,
         Command::Retire(options) => retire::run(settings, options).await,

@@ -3,7 +3,9 @@
 
 use std::process::ExitCode;
 
-use admin::{dead_letters, keys, migrate, privacy, secrets, seed_demo, slow_queries, storage, suspicious, users};
+use admin::{
+    audit, dead_letters, keys, migrate, privacy, secrets, seed_demo, slow_queries, storage, suspicious, users,
+};
 use clap::{Parser, Subcommand};
 use common::program::{self, Common};
 use common::telemetry;
@@ -32,6 +34,8 @@ Examples:
   admin secrets protect --dry-run          which tokens, passwords and secret values are unprotected
   admin users set-password --email ada@example.com --password-stdin --role admin
                                            an account to sign in to the dashboard with
+  admin audit list --since 7d              who did what with personal data and settings
+  admin audit verify                       whether an entry of the audit log was changed or removed
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or settings."
 )]
@@ -54,6 +58,7 @@ enum Command {
     Keys(keys::Options),
     Secrets(secrets::Options),
     Users(users::Options),
+    Audit(audit::Options),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +77,7 @@ fn main() -> ExitCode {
             Command::Keys(options) => keys::run(&settings, &options).await,
             Command::Secrets(options) => secrets::run(&settings, &options).await,
             Command::Users(options) => users::run(&settings, &options).await,
+            Command::Audit(options) => audit::run(&settings, &options).await,
         }
     })
 }

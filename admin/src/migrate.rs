@@ -6,6 +6,8 @@ use anyhow::{Context, bail};
 use bson::DateTime;
 use bson::oid::ObjectId;
 use clap::Args;
+use common::audit::{self, Act, Action, TargetKind};
+use common::documents::audit_entry;
 use common::documents::migration::{self, AppliedChange, Migration};
 use common::mongo;
 use common::print_line;
@@ -86,7 +88,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
         })
     } else {
         let others = Others { identity, profilers: &profilers, topics: &topics, difference: &topic_difference };
-        change(&database, &wanted, &others, &mut changes, &mut notes).await
+        audited_change(&database, &wanted, &others, &mut changes, &mut notes).await
     };
 
     notes.extend(profiler_notes);
@@ -120,6 +122,32 @@ struct Others<'a> {
     profilers: &'a [profiler::Change],
     topics: &'a Topics,
     difference: &'a topics::Difference,
+}
+
+impl Others<'_> {
+    fn are_in_order(&self) -> bool {
+        let topics = self.difference;
+        self.identity.is_none() && self.profilers.is_empty() && topics.missing.is_empty() && topics.changes.is_empty()
+    }
+}
+
+/// Changes what differs, between two entries of the audit log. The log's own collection comes first.
+async fn audited_change(
+    database: &Database,
+    wanted: &[schema::Collection],
+    others: &Others<'_>,
+    changes: &mut Vec<AppliedChange>,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Difference> {
+    let difference = read_difference(database, wanted).await?;
+    if difference.changes.is_empty() && others.are_in_order() {
+        return Ok(difference);
+    }
+    let is_log = |collection: &&schema::Collection| collection.name == audit_entry::COLLECTION;
+    let log: Vec<_> = wanted.iter().filter(is_log).cloned().collect();
+    change_schema(database, &log, changes).await?;
+    let act = Act::on(Action::Migrate, TargetKind::Database, database.name());
+    audit::around(database, act, change(database, wanted, others, changes, notes)).await
 }
 
 /// Changes what differs and records it in `migrations`, also when it stops halfway; returns what is left to report.

@@ -16,6 +16,7 @@ use std::ops::Range;
 use anyhow::bail;
 use bson::{Document, doc};
 use clap::Args;
+use common::audit::{self, Act, Action, TargetKind};
 use common::day::Day;
 use common::demo;
 use common::documents::{session, suggestion, system_configuration, tool, tool_category, user};
@@ -74,17 +75,23 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     if !options.force {
         expect_no_others(&database).await?;
     }
+    let act = Act::on(Action::SeedDemo, TargetKind::Database, database.name())
+        .with_detail(format!("--users {} --tools {}", options.users, options.tools));
+    audit::around(&database, act, seed(&database, options)).await
+}
+
+async fn seed(database: &Database, options: &Options) -> anyhow::Result<()> {
     let as_of = options.as_of.unwrap_or_else(Day::today);
     let (users, tools) = (options.users, options.tools);
 
     let mut seeded = vec![
-        store(&database, tool_category::COLLECTION, &[], categories::all(as_of)).await?,
-        store(&database, tool::COLLECTION, tools::KEPT, (0..tools).map(|number| tools::tool(number, as_of))).await?,
-        store(&database, user::COLLECTION, people::KEPT, (0..users).map(|number| people::user(number, as_of))).await?,
+        store(database, tool_category::COLLECTION, &[], categories::all(as_of)).await?,
+        store(database, tool::COLLECTION, tools::KEPT, (0..tools).map(|number| tools::tool(number, as_of))).await?,
+        store(database, user::COLLECTION, people::KEPT, (0..users).map(|number| people::user(number, as_of))).await?,
     ];
-    seeded.push(store(&database, session::COLLECTION, &[], sessions::all(users, as_of)).await?);
-    seeded.push(store(&database, suggestion::COLLECTION, &[], suggestions::all(users, as_of)).await?);
-    seeded.push(store(&database, system_configuration::COLLECTION, &[], configuration::all(as_of)).await?);
+    seeded.push(store(database, session::COLLECTION, &[], sessions::all(users, as_of)).await?);
+    seeded.push(store(database, suggestion::COLLECTION, &[], suggestions::all(users, as_of)).await?);
+    seeded.push(store(database, system_configuration::COLLECTION, &[], configuration::all(as_of)).await?);
 
     if options.json {
         return terminal::print_json(&seeded);

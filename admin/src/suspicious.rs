@@ -5,6 +5,7 @@ use std::time::Duration;
 use bson::{Document, doc};
 use chrono::{DateTime, Utc};
 use clap::Args;
+use common::audit::{self, Act, TargetKind};
 use common::documents::activity_log::{self, Action};
 use common::mongo;
 use common::print_line;
@@ -113,8 +114,14 @@ struct SignInLine {
 pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let database = mongo::connect(&settings.mongodb).await?;
     let since = options.since.unwrap_or_else(|| Utc::now() - suspicious::WINDOW);
-    let found = suspicious::find(&database, since, &settings.security, TIME_LIMIT).await?;
-    let sign_ins = sign_ins(&database, since, &settings.security, &found).await?;
+    let act = Act::on(audit::Action::Suspicious, TargetKind::Database, database.name())
+        .with_detail(format!("since {}", instant_text(since)));
+    audit::around(&database, act, show(&database, since, settings, options.json)).await
+}
+
+async fn show(database: &Database, since: DateTime<Utc>, settings: &Settings, json: bool) -> anyhow::Result<()> {
+    let found = suspicious::find(database, since, &settings.security, TIME_LIMIT).await?;
+    let sign_ins = sign_ins(database, since, &settings.security, &found).await?;
     let report = Report {
         since,
         failed_logins: found.failed_logins,
@@ -125,7 +132,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
         addresses: found.addresses.worst.into_iter().map(AddressLine::from).collect(),
         sign_ins,
     };
-    if options.json {
+    if json {
         return terminal::print_json(&report);
     }
     print(&report, &settings.security);

@@ -6,10 +6,11 @@
 //! [`kafka`] and [`mongo`] connect it. [`keyring`] holds the keys that
 //! protect secrets in the database, [`secrets`] is what the database holds instead of them. [`size`] says how large a message
 //! may be. [`address`] gives a host one spelling, and [`suspicious`] is what counts as an attack on logins. [`personal`] is the
-//! register of personal fields.
+//! register of personal fields. [`audit`] writes down who did what.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod address;
+pub mod audit;
 pub mod day;
 pub mod demo;
 pub mod documents;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use common::audit::{self, Act, Action, TargetKind};
 use common::keyring::Keyring;
 use common::print_line;
 use common::terminal::{self, printable};
@@ -83,15 +84,28 @@ struct NotTaken {
 }
 
 pub(super) async fn run(all: &settings::Settings, options: &Options) -> anyhow::Result<()> {
-    let settings = &all.kafka;
-    let letters = DeadLetterTopic::open(settings)?;
+    let letters = DeadLetterTopic::open(&all.kafka)?;
     let database = mongo::connect(&all.mongodb).await?;
-    let replayed = Replayed::read(&database, letters.name()).await?;
-    let tombstones = tombstones(all, &database).await?;
-    let mut sender = if options.dry_run { None } else { Some(Sender::new(settings, database)?) };
+    if options.dry_run {
+        return send(all, &letters, &database, options).await;
+    }
+    let act = Act::on(Action::DeadLettersReplay, TargetKind::Topic, letters.name());
+    audit::around(&database, act, send(all, &letters, &database, options)).await
+}
+
+async fn send(
+    all: &settings::Settings,
+    letters: &DeadLetterTopic,
+    database: &Database,
+    options: &Options,
+) -> anyhow::Result<()> {
+    let settings = &all.kafka;
+    let replayed = Replayed::read(database, letters.name()).await?;
+    let tombstones = tombstones(all, database).await?;
+    let mut sender = if options.dry_run { None } else { Some(Sender::new(settings, database.clone())?) };
     let mut report = Report { topic: settings.topic.clone(), dry_run: options.dry_run, ..Report::default() };
     let skipped = Skipped { replayed, tombstones };
-    let outcome = replay(&letters, &skipped, &options.filter, sender.as_mut(), &all.ingest, &mut report).await;
+    let outcome = replay(letters, &skipped, &options.filter, sender.as_mut(), &all.ingest, &mut report).await;
     if outcome.is_ok() || report.replayed > 0 {
         print(&report, options.json)?;
     }

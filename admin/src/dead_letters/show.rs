@@ -2,6 +2,8 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
+use common::audit::{self, Act, Action, TargetKind};
+use common::mongo;
 use common::print_line;
 use common::settings::Settings;
 use common::terminal::{self, printable};
@@ -42,10 +44,17 @@ pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
     let offset = options.offset.or(options.named_offset).context("no offset was named")?;
     let topic = DeadLetterTopic::open(&settings.kafka)?;
     let place = Place { partition, offset };
-    let letter = find(&topic, place)?;
+    let database = mongo::connect(&settings.mongodb).await?;
+    let act = Act::on(Action::DeadLettersShow, TargetKind::Topic, topic.name())
+        .with_detail(format!("partition {partition}, offset {offset}"));
+    audit::around(&database, act, show(settings, &topic, place, options.json)).await
+}
+
+async fn show(settings: &Settings, topic: &DeadLetterTopic, place: Place, json: bool) -> anyhow::Result<()> {
+    let letter = find(topic, place)?;
     let replayed = Replayed::read_if_possible(&settings.mongodb, topic.name()).await;
     let is_replayed = replayed.map(|replayed| replayed.contains(&letter));
-    if options.json {
+    if json {
         return terminal::print_json(&Report::of(&letter, is_replayed));
     }
     print(&letter, topic.name(), is_replayed);

@@ -1,7 +1,11 @@
 //! `admin keys create`: the file, where there is none.
 
+use std::path::Path;
+
 use clap::Args;
+use common::audit::{self, Act, Action, TargetKind};
 use common::keyring::{Keyring, KeyringError};
+use common::mongo;
 use common::print_line;
 use common::settings::Settings;
 use common::terminal;
@@ -18,16 +22,30 @@ pub(super) struct Options {
     json: bool,
 }
 
-pub(super) fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
+pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let path = Keyring::path_in(settings)?;
-    let (keyring, was_created) = match Keyring::create(path) {
-        Ok(keyring) => (keyring, true),
-        // The file that is there has to be a usable one.
-        Err(KeyringError::Exists { .. }) => (Keyring::open(path)?, false),
-        Err(error) => return Err(error.into()),
-    };
-    let (path, id) = (path.display(), keyring.current().id());
-    if options.json {
+    // The file that is there has to be a usable one, and is not changed.
+    if path.exists() {
+        return print(&Keyring::open(path)?, false, options.json);
+    }
+    let database = mongo::connect(&settings.mongodb).await?;
+    let act = Act::on(Action::KeysCreate, TargetKind::Key, path.display().to_string());
+    let (keyring, was_created) = audit::around(&database, act, async { create(path) }).await?;
+    print(&keyring, was_created, options.json)
+}
+
+fn create(path: &Path) -> anyhow::Result<(Keyring, bool)> {
+    match Keyring::create(path) {
+        Ok(keyring) => Ok((keyring, true)),
+        // Somebody was faster.
+        Err(KeyringError::Exists { .. }) => Ok((Keyring::open(path)?, false)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn print(keyring: &Keyring, was_created: bool, json: bool) -> anyhow::Result<()> {
+    let (path, id) = (keyring.path().display(), keyring.current().id());
+    if json {
         return terminal::print_json(&json!({ "file": path.to_string(), "created": was_created, "current": id }));
     }
     if was_created {

@@ -2,11 +2,13 @@
 
 use anyhow::bail;
 use clap::Args;
+use common::audit::{self, Act, Action, TargetKind};
 use common::keyring::{KeyState, Keyring};
 use common::mongo;
 use common::print_line;
 use common::settings::Settings;
 use common::terminal;
+use mongodb::Database;
 use serde_json::json;
 
 use super::needed::Needed;
@@ -27,17 +29,22 @@ pub(super) struct Options {
 
 pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let keyring = Keyring::from_settings(settings)?;
+    let database = mongo::connect(&settings.mongodb).await?;
+    let act = Act::on(Action::KeysRetire, TargetKind::Key, options.key.as_str());
+    audit::around(&database, act, retire(&database, &keyring, options)).await
+}
+
+async fn retire(database: &Database, keyring: &Keyring, options: &Options) -> anyhow::Result<()> {
     let id = &options.key;
     let state = keyring.keys().iter().find(|key| key.id() == id).map(|key| key.state());
-    if matches!(state, Some(KeyState::Old | KeyState::Next)) {
-        let database = mongo::connect(&settings.mongodb).await?;
-        if let Some(words) = Needed::count(&database, id).await?.in_words() {
-            bail!(
-                "{words} in database {} need the key {id}, so it is not retired: sealed values move on with `admin keys rotate`, \
-                 tokens expire (`admin keys list` counts them), an erasure needs its key for ever",
-                database.name()
-            );
-        }
+    if matches!(state, Some(KeyState::Old | KeyState::Next))
+        && let Some(words) = Needed::count(database, id).await?.in_words()
+    {
+        bail!(
+            "{words} in database {} need the key {id}, so it is not retired: sealed values move on with `admin keys rotate`, \
+             tokens expire (`admin keys list` counts them), an erasure needs its key for ever",
+            database.name()
+        );
     }
     let keyring = Keyring::retire(keyring.path(), id)?;
     let file = keyring.path().display();

@@ -2,11 +2,13 @@
 
 use anyhow::bail;
 use clap::Args;
+use common::audit::{self, Act, Action, TargetKind};
 use common::keyring::{KeyState, Keyring};
 use common::mongo;
 use common::print_line;
 use common::settings::Settings;
 use common::terminal::{self, printable};
+use mongodb::Database;
 use serde_json::json;
 
 use super::reseal::{self, Resealed};
@@ -29,15 +31,22 @@ pub(super) struct Options {
 
 pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let path = Keyring::path_in(settings)?;
-    if options.prepare {
-        return prepare(&Keyring::prepare(path)?, options.json);
-    }
     let keyring = Keyring::open(path)?;
     let database = mongo::connect(&settings.mongodb).await?;
+    let act = Act::on(Action::KeysRotate, TargetKind::Key, path.display().to_string());
+    if options.prepare {
+        let act = act.with_detail("--prepare");
+        let keyring = audit::around(&database, act, async { Ok(Keyring::prepare(path)?) }).await?;
+        return prepare(&keyring, options.json);
+    }
+    audit::around(&database, act, rotate(&database, keyring, options)).await
+}
+
+async fn rotate(database: &Database, keyring: Keyring, options: &Options) -> anyhow::Result<()> {
     // The file knows only that a key was added; that a rotation has not ended is seen from the values.
-    let is_continued = reseal::left(&database, &keyring).await? > 0;
-    let keyring = if is_continued { keyring } else { Keyring::rotate(path)? };
-    let resealed = reseal::run(&database, &keyring).await?;
+    let is_continued = reseal::left(database, &keyring).await? > 0;
+    let keyring = if is_continued { keyring } else { Keyring::rotate(keyring.path())? };
+    let resealed = reseal::run(database, &keyring).await?;
     print(&keyring, is_continued, &resealed, options.json)?;
     match resealed.failed.len() {
         0 => Ok(()),

@@ -2,7 +2,9 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 
+use bson::oid::ObjectId;
 use clap::{Args, ValueEnum};
+use common::audit::{self, Act, Action};
 use common::documents::privacy_request;
 use common::program::WrongUsage;
 use common::settings::Settings;
@@ -39,6 +41,16 @@ pub(super) struct Options {
     json: bool,
 }
 
+impl Options {
+    /// For the audit log.
+    fn detail(&self) -> String {
+        let mode = privacy_request::Mode::from(self.mode);
+        let keep = if self.keep_suggestions { " --keep-suggestions" } else { "" };
+        let dry_run = if self.dry_run { " --dry-run" } else { "" };
+        format!("--mode {mode}{keep}{dry_run}")
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
     /// Remove them; the numbers of days that are not sealed fall
@@ -67,9 +79,14 @@ struct Found {
 pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let context = Context::connect(settings).await?;
     let id = options.person.id(&context.database).await?;
-    let interrupted = requests::open_request(&context, id).await?;
+    let act = Act::on_person(Action::PrivacyErase, Some(&context.keyring), id).with_detail(options.detail());
+    audit::around(&context.database, act, erase(&context, id, options)).await
+}
+
+async fn erase(context: &Context, id: ObjectId, options: &Options) -> anyhow::Result<()> {
+    let interrupted = requests::open_request(context, id).await?;
     if interrupted.is_none() {
-        let found = work::ensure_known(&context, id).await?;
+        let found = work::ensure_known(context, id).await?;
         let found: Vec<_> = found
             .into_iter()
             .map(|(place, documents)| Found { collection: place.collection, field: place.field, documents })
@@ -87,12 +104,12 @@ pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
     }
     let request = match interrupted {
         Some(request) => request,
-        None => requests::file(&context, id, options.mode.into(), options.keep_suggestions).await?,
+        None => requests::file(context, id, options.mode.into(), options.keep_suggestions).await?,
     };
     let progress = receipt::progress("erasing events");
-    let request = work::run(&context, request, &progress).await?;
+    let request = work::run(context, request, &progress).await?;
     progress.finish_and_clear();
-    receipt::print(&context, &request, options.json).await
+    receipt::print(context, &request, options.json).await
 }
 
 fn show_found(found: &[Found], json: bool) -> anyhow::Result<()> {

@@ -16,13 +16,17 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use bson::Bson;
+use bson::oid::ObjectId;
 use clap::Args;
+use common::audit::{self, Act, Action};
 use common::documents::tool;
+use common::keyring::Keyring;
 use common::print_line;
 use common::settings::Settings;
 use common::terminal::{self, printable};
 use common::{mongo, personal};
 use indicatif::{HumanBytes, HumanCount};
+use mongodb::Database;
 
 use super::person::Person;
 use crate::report;
@@ -69,10 +73,17 @@ pub(super) struct Options {
 pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     // Before anything is read: a directory that cannot be used is the most frequent mistake.
     output::expect_new(&options.out)?;
+    let keyring = Keyring::if_set(settings)?;
     let database = mongo::connect(&settings.mongodb).await?;
-    let mut session = reading::snapshot(&database).await?;
-    let person = Subject::find(options.who.id(&database).await?, &database, &mut session).await?;
-    let mut reading = Reading::new(&database, session, person);
+    let id = options.who.id(&database).await?;
+    let act = Act::on_person(Action::PrivacyExport, keyring.as_ref(), id);
+    audit::around(&database, act, export(&database, id, options)).await
+}
+
+async fn export(database: &Database, id: ObjectId, options: &Options) -> anyhow::Result<()> {
+    let mut session = reading::snapshot(database).await?;
+    let person = Subject::find(id, database, &mut session).await?;
+    let mut reading = Reading::new(database, session, person);
     if !reading.finds_anything().await? {
         bail!("no document in database {} is about the user {}: check the id", database.name(), person.id);
     }

@@ -1,6 +1,7 @@
 //! `admin privacy reapply`.
 
 use clap::Args;
+use common::audit::{self, Act, Action, TargetKind};
 use common::print_line;
 use common::settings::Settings;
 
@@ -23,7 +24,15 @@ pub(super) struct Options {
 
 pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let context = Context::connect(settings).await?;
-    let found = again::look(&context).await?;
+    let mut act = Act::on(Action::PrivacyReapply, TargetKind::Database, context.database.name());
+    if options.dry_run {
+        act = act.with_detail("--dry-run");
+    }
+    audit::around(&context.database, act, reapply(&context, options)).await
+}
+
+async fn reapply(context: &Context, options: &Options) -> anyhow::Result<()> {
+    let found = again::look(context).await?;
     if options.dry_run {
         print_line!(
             "{} people came back and would be erased again; {} tombstones are on the topic alone",
@@ -32,14 +41,14 @@ pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
         );
         return Ok(());
     }
-    again::file(&context, &found).await?;
-    for request in requests::all_open(&context).await? {
+    again::file(context, &found).await?;
+    for request in requests::all_open(context).await? {
         let progress = receipt::progress("erasing events");
-        let request = work::run(&context, request, &progress).await?;
+        let request = work::run(context, request, &progress).await?;
         progress.finish_and_clear();
-        receipt::print(&context, &request, options.json).await?;
+        receipt::print(context, &request, options.json).await?;
     }
-    again::store_lacking(&context, &found).await?;
+    again::store_lacking(context, &found).await?;
     if !options.json {
         print_line!(
             "{} people who had come back are erased again; {} tombstones were taken over from the topic",

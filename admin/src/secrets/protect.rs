@@ -2,11 +2,13 @@
 
 use anyhow::bail;
 use clap::Args;
+use common::audit::{self, Act, Action, TargetKind};
 use common::keyring::Keyring;
 use common::mongo;
 use common::print_line;
 use common::settings::Settings;
 use common::terminal::{self, printable};
+use mongodb::Database;
 use serde_json::json;
 
 use super::outcome::Outcome;
@@ -40,17 +42,28 @@ pub(super) struct Options {
 pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let keyring = Keyring::from_settings(settings)?;
     let database = mongo::connect(&settings.mongodb).await?;
+    let mut act = Act::on(Action::SecretsProtect, TargetKind::Database, database.name());
+    if options.hash_passwords {
+        act = act.with_detail("--hash-passwords");
+    }
+    if options.dry_run {
+        return protect(&database, &keyring, options).await;
+    }
+    audit::around(&database, act, protect(&database, &keyring, options)).await
+}
+
+async fn protect(database: &Database, keyring: &Keyring, options: &Options) -> anyhow::Result<()> {
     let mut outcomes = vec![];
     for token in TOKENS {
-        outcomes.push(tokens::protect(&database, &keyring, token, options.dry_run).await?);
+        outcomes.push(tokens::protect(database, keyring, token, options.dry_run).await?);
     }
-    outcomes.push(values::protect(&database, &keyring, options.dry_run).await?);
-    outcomes.push(passwords::protect(&database, options.hash_passwords, options.dry_run).await?);
+    outcomes.push(values::protect(database, keyring, options.dry_run).await?);
+    outcomes.push(passwords::protect(database, options.hash_passwords, options.dry_run).await?);
 
     if options.json {
         terminal::print_json(&json!({ "dryRun": options.dry_run, "key": keyring.current().id(), "fields": outcomes }))?;
     } else {
-        print(&keyring, &outcomes, options.dry_run);
+        print(keyring, &outcomes, options.dry_run);
     }
     match outcomes.iter().map(|outcome| outcome.left).sum::<u64>() {
         0 => Ok(()),

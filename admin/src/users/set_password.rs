@@ -3,15 +3,17 @@
 use std::io::Read;
 
 use anyhow::Context;
-use bson::{DateTime, doc, oid::ObjectId};
+use bson::{DateTime, Document, doc, oid::ObjectId};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
+use common::audit::{self, Act, Action};
 use common::documents::session;
 use common::documents::user::{
     self, Authentication, Metadata, Notifications, Plan, Preferences, Privacy, Profile, ProfileVisibility, Role,
     Source, Status, Subscription, SubscriptionStatus, Theme, Usage, User,
 };
+use common::keyring::Keyring;
 use common::program::WrongUsage;
 use common::secrets::hash_password;
 use common::settings::Settings;
@@ -64,7 +66,21 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let password = read_password()?;
     let hash = tokio::task::spawn_blocking(move || hash_password(&password)).await?;
     let hash = hash.map_err(|error| WrongUsage(format!("stdin: {error}")))?;
+    let keyring = Keyring::if_set(settings)?;
     let database = mongo::connect(&settings.mongodb).await?;
+    let users = database.collection::<Document>(user::COLLECTION);
+    let known = users.find_one(doc! { "email": &email }).projection(doc! { "_id": 1 }).await?;
+    let id = known.map_or_else(|| Ok(ObjectId::new()), |user| user.get_object_id("_id"))?;
+    let act = Act::on_person(Action::UsersSetPassword, keyring.as_ref(), id);
+    let act = match options.role {
+        Some(role) => act.with_detail(format!("--role {role}")),
+        None => act,
+    };
+    audit::around(&database, act, set(&database, id, &email, hash, options.role)).await
+}
+
+/// Of the account with this address; where there is none, an account with this id is made.
+async fn set(database: &Database, id: ObjectId, email: &str, hash: String, role: Option<Role>) -> anyhow::Result<()> {
     let users = database.collection::<User>(user::COLLECTION);
     let now = DateTime::now();
     let mut set = doc! {
@@ -73,26 +89,26 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
         "authentication.failedLoginAttempts": 0_i64,
         "metadata.updatedAt": now,
     };
-    if let Some(role) = options.role {
+    if let Some(role) = role {
         set.insert("role", role.as_str());
     }
     let unset = doc! { "authentication.lockedUntil": "", "authentication.resetToken": "", "authentication.resetTokenExpiry": "" };
     let update = doc! { "$set": set, "$unset": unset };
-    let known = users.clone_with_type::<bson::Document>().find_one_and_update(doc! { "email": &email }, update).await?;
+    let known = users.clone_with_type::<Document>().find_one_and_update(doc! { "email": email }, update).await?;
     let Some(known) = known else {
-        let role = options.role.unwrap_or(Role::User);
-        users.insert_one(account(&email, hash, role, now)).await.context("the account could not be made")?;
+        let role = role.unwrap_or(Role::User);
+        users.insert_one(account(id, email, hash, role, now)).await.context("the account could not be made")?;
         print_line!("{email}: made, with the role {role}");
         return Ok(());
     };
-    let ended = sign_out(&database, known.get_object_id("_id")?).await?;
+    let ended = sign_out(database, known.get_object_id("_id")?).await?;
     print_line!("{email}: password set, unlocked, {ended} sessions ended");
     Ok(())
 }
 
 /// Whoever got in with the password of before must not stay.
 async fn sign_out(database: &Database, user: ObjectId) -> anyhow::Result<u64> {
-    let sessions = database.collection::<bson::Document>(session::COLLECTION);
+    let sessions = database.collection::<Document>(session::COLLECTION);
     let active = doc! { "userId": user, "isActive": true };
     Ok(sessions.update_many(active, doc! { "$set": { "isActive": false } }).await?.modified_count)
 }
@@ -116,10 +132,10 @@ fn read_password() -> anyhow::Result<String> {
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
-fn account(email: &str, password: String, role: Role, now: DateTime) -> User {
+fn account(id: ObjectId, email: &str, password: String, role: Role, now: DateTime) -> User {
     let name = email.split('@').next().unwrap_or_default();
     User {
-        id: ObjectId::new(),
+        id,
         email: email.to_owned(),
         password,
         profile: Profile {
