@@ -169,7 +169,8 @@ impl DeadLetters {
 
     async fn producer(&self, way: Way) -> Result<&FutureProducer, KafkaError> {
         let make = |most_messages| async move {
-            kafka::client_config(&self.settings)
+            let mut config = kafka::client_config(&self.settings);
+            config
                 .set("acks", "all")
                 .set("enable.idempotence", "true")
                 .set("compression.type", "lz4")
@@ -177,8 +178,10 @@ impl DeadLetters {
                 .set("message.max.bytes", "2097152")
                 .set("batch.num.messages", most_messages)
                 .set("message.timeout.ms", "30000")
-                .set("linger.ms", "5")
-                .create()
+                .set("linger.ms", "5");
+            // librdkafka waits for its new thread by the wall clock: for minutes when the clock is set back meanwhile.
+            let made = tokio::task::spawn_blocking(move || config.create());
+            made.await.unwrap_or_else(|error| Err(KafkaError::ClientCreation(error.to_string())))
         };
         match way {
             Way::Together => self.producer.get_or_try_init(|| make("10000")).await,
