@@ -244,9 +244,36 @@ pub async fn remove_before(brokers: &str, topic: &str, partition: i32, offset: i
 /// # Errors
 /// When the broker refuses.
 pub async fn commit(brokers: &str, topic: &str, group: &str, partition: i32, offset: i64) -> anyhow::Result<()> {
-    let consumer: BaseConsumer = config(brokers).set("group.id", group).set("enable.auto.commit", "false").create()?;
     let mut offsets = TopicPartitionList::new();
     offsets.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+    commit_all(brokers, group, offsets).await
+}
+
+/// What a group committed for every partition, with the text beside each offset.
+///
+/// # Errors
+/// When the topic does not exist or the broker does not answer.
+pub async fn commits(brokers: &str, topic: &str, group: &str) -> anyhow::Result<TopicPartitionList> {
+    let mut config = config(brokers);
+    config.set("group.id", group).set("enable.auto.commit", "false");
+    let topic = topic.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = config.create()?;
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions(&consumer, &topic)? {
+            asked.add_partition(&topic, partition);
+        }
+        committed_offsets(&consumer, &asked)
+    })
+    .await?
+}
+
+/// Commits these offsets, with their texts, for a group without members.
+///
+/// # Errors
+/// When the broker refuses.
+pub async fn commit_all(brokers: &str, group: &str, offsets: TopicPartitionList) -> anyhow::Result<()> {
+    let consumer: BaseConsumer = config(brokers).set("group.id", group).set("enable.auto.commit", "false").create()?;
     tokio::task::spawn_blocking(move || {
         committed_offsets(&consumer, &offsets)?;
         Ok(consumer.commit(&offsets, rdkafka::consumer::CommitMode::Sync)?)
@@ -335,16 +362,9 @@ fn committed_offsets(consumer: &BaseConsumer, asked: &TopicPartitionList) -> any
 /// # Errors
 /// When the topic does not exist or the broker does not answer.
 pub async fn progress(brokers: &str, topic: &str, group: &str) -> anyhow::Result<Vec<(Option<i64>, i64)>> {
-    let mut config = config(brokers);
-    config.set("group.id", group).set("enable.auto.commit", "false");
-    let topic = topic.to_owned();
+    let committed = commits(brokers, topic, group).await?;
+    let (consumer, topic): (BaseConsumer, _) = (config(brokers).create()?, topic.to_owned());
     tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer = config.create()?;
-        let mut asked = TopicPartitionList::new();
-        for partition in partitions(&consumer, &topic)? {
-            asked.add_partition(&topic, partition);
-        }
-        let committed = committed_offsets(&consumer, &asked)?;
         committed
             .elements()
             .iter()

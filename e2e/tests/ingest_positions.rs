@@ -119,6 +119,45 @@ async fn a_topic_that_is_created_again_under_a_worker_is_read_from_its_start() {
     worker.stop(Duration::from_secs(10)).await;
 }
 
+/// Deletes the topic and creates it again, with more events than the former one had.
+async fn create_again(world: &World, events: std::ops::Range<usize>) {
+    topic::delete(world.brokers(), &[&world.topic()]).await.unwrap();
+    eventually(PATIENCE, "the new topic", async || topic::create(world.brokers(), &[(&world.topic(), 4)]).await.ok())
+        .await;
+    world.produce(&tool_uses(events.start, events.len())).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_created_again_and_longer_under_a_worker_is_read_from_its_start() {
+    let world = World::new("longer-again").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let mut worker = world.spawn("ingest", &["run"]);
+    world.produce(&tool_uses(0, 400)).await;
+    until_stored(&world, 400).await;
+    until_committed(&world).await;
+    worker.process.pause().unwrap();
+    create_again(&world, 400..2_400).await;
+    worker.process.resume().unwrap();
+    until_stored(&world, 2_400).await;
+    until_committed(&world).await;
+    worker.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn an_offset_committed_for_a_deleted_topic_is_not_one_of_the_new_topic() {
+    let world = World::new("offsets-of-another").await;
+    world.run_ok("admin", &["migrate"]).await;
+    world.produce(&tool_uses(0, 400)).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    // Kafka removes a deleted topic's offsets. A worker that runs may commit them again.
+    let committed = topic::commits(world.brokers(), &world.topic(), &world.group()).await.unwrap();
+    create_again(&world, 400..2_400).await;
+    topic::commit_all(world.brokers(), &world.group(), committed).await.unwrap();
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    assert_eq!(stored(&world).await, 2_400, "events before the old offset are left out");
+    until_committed(&world).await;
+}
+
 /// Retention goes by the time that Kafka has for a message: here the sender's.
 #[tokio::test]
 async fn how_long_kafka_still_keeps_the_oldest_unread_event_is_shown_before_it_is_removed() {

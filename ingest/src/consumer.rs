@@ -35,6 +35,7 @@ use crate::offsets::{BatchId, OffsetTracker, Partition};
 use crate::positions::{self, Positions, Step};
 use crate::rebalance::{Context, Event};
 use crate::throttle::Rates;
+use crate::topic::Topic;
 use crate::writer::{Held, Writer, Written};
 
 /// How long one poll waits when there is nothing to read: the longest that an acknowledgement lies unnoticed.
@@ -85,8 +86,8 @@ pub struct Parts {
     pub decoder: Decoder,
     /// The limits in force.
     pub rates: watch::Receiver<Rates>,
-    /// How long the topic keeps messages.
-    pub retention: watch::Receiver<Retention>,
+    /// What Kafka says of the topic.
+    pub topic: watch::Receiver<Topic>,
     /// Where the batches are written.
     pub runtime: tokio::runtime::Handle,
 }
@@ -128,6 +129,7 @@ pub fn run(
         assigned_at: None,
         is_waiting_for_assignment: false,
         expired: 0,
+        topic_id: None,
         written: Written::default(),
     };
     // A worker that gives partitions back first drains, for as long as an operator allows.
@@ -182,6 +184,8 @@ struct Worker<'a> {
     is_waiting_for_assignment: bool,
     /// Offsets that retention removed before they were read.
     expired: i64,
+    /// The id of the topic whose offsets this worker has; none where Kafka has not told it.
+    topic_id: Option<String>,
     written: Written,
 }
 
@@ -191,7 +195,7 @@ impl Worker<'_> {
         self.listen()?;
         self.handle_group_events(messages)?;
         self.commit_if_due();
-        self.tidy_if_due();
+        self.tidy_if_due()?;
         // Whichever acknowledgement made room, and wherever the loop took note of it.
         if let Some(reading) = self.flow.look(Instant::now()) {
             self.tell_all_assigned(reading)?;
@@ -487,9 +491,9 @@ impl Worker<'_> {
         }
     }
 
-    fn tidy_if_due(&mut self) {
+    fn tidy_if_due(&mut self) -> anyhow::Result<()> {
         if self.tidied.is_some_and(|tidied| tidied.elapsed() < TIDY) {
-            return;
+            return Ok(());
         }
         self.tidied = Some(Instant::now());
         self.parts.decoder.tidy();
@@ -499,17 +503,21 @@ impl Worker<'_> {
             self.progress_at = Instant::now();
         }
         metrics::without_progress(self.progress_at.elapsed());
-        self.show_retention();
+        let Topic { retention, id } = self.parts.topic.borrow_and_update().clone();
+        self.show_retention(retention);
         metrics::window(self.flow.window());
+        if let Some(id) = id {
+            self.note_topic(id)?;
+        }
+        Ok(())
     }
 
-    fn show_retention(&mut self) {
+    fn show_retention(&mut self, retention: Retention) {
         let now = Timestamp::now().millis();
         let (waiting, idle): (Vec<_>, Vec<_>) =
             self.tracker.partitions().partition(|partition| self.lag.waits(*partition));
         // What comes to these later comes after now.
         idle.into_iter().for_each(|partition| self.unread.read_to(partition, now));
-        let retention = *self.parts.retention.borrow_and_update();
         metrics::retention(retention.seconds(), self.unread.left(waiting.into_iter(), retention, now));
     }
 
@@ -526,6 +534,12 @@ impl Worker<'_> {
                 list.add_partition_offset(&self.settings.kafka.topic, *partition, Offset::Offset(*offset))
             {
                 tracing::error!(%error, partition, offset, "an offset cannot be committed");
+            }
+            // Whoever takes the partition over sees of which topic the offset is.
+            if let (Some(id), Some(mut element)) =
+                (&self.topic_id, list.find_partition(&self.settings.kafka.topic, *partition))
+            {
+                element.set_metadata(id);
             }
         }
         let result = match mode {

@@ -2,16 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-use common::{kafka, settings};
-use rdkafka::admin::AdminClient;
-use rdkafka::client::DefaultClientContext;
-use tokio::sync::watch;
-
 use crate::offsets::Partition;
-
-/// How often the topic's settings are asked for.
-const ASK: Duration = Duration::from_secs(5 * 60);
 
 /// How long the topic keeps a message, by the message's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,32 +60,8 @@ impl Unread {
     }
 }
 
-/// Asks for the topic's retention at once and then every five minutes, for ever.
-pub async fn follow(settings: settings::Kafka, retention: watch::Sender<Retention>) {
-    loop {
-        let asked = settings.clone();
-        // A client of its own, whose end waits for its thread.
-        let answer = tokio::task::spawn_blocking(move || futures::executor::block_on(ask(&asked))).await;
-        match answer.map_err(anyhow::Error::from).and_then(|answer| answer) {
-            Ok(told) => drop(retention.send_replace(told)),
-            Err(error) => tracing::warn!(
-                error = format!("{error:#}"),
-                "nobody knows how long Kafka keeps unread events: EventsExpireSoon is blind"
-            ),
-        }
-        tokio::time::sleep(ASK).await;
-    }
-}
-
-async fn ask(settings: &settings::Kafka) -> anyhow::Result<Retention> {
-    let client: AdminClient<DefaultClientContext> = kafka::client_config(settings).create()?;
-    let entries = kafka::topic_settings(&client, &settings.topic).await?.entries;
-    let value = |name| entries.iter().find(|entry| entry.name == name).and_then(|entry| entry.value.as_deref());
-    retention(value("cleanup.policy"), value("retention.ms")).context("Kafka told no retention.ms of the topic")
-}
-
 /// What the topic's `cleanup.policy` and `retention.ms` mean together.
-fn retention(policy: Option<&str>, millis: Option<&str>) -> Option<Retention> {
+pub fn retention(policy: Option<&str>, millis: Option<&str>) -> Option<Retention> {
     if policy.is_some_and(|policy| !policy.contains("delete")) {
         return Some(Retention::Unlimited);
     }

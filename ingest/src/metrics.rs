@@ -94,7 +94,7 @@ declare_metrics! {
     );
     RETENTION = gauge(
         "devtoolkit_ingest_retention_seconds",
-        "How long the topic keeps a message (retention.ms), asked every 5 minutes; infinite when for ever, not a number when Kafka did not say",
+        "How long the topic keeps a message (retention.ms), asked every 20 seconds; infinite when for ever, not a number when Kafka did not say",
     );
     RETENTION_LEFT = gauge(
         "devtoolkit_ingest_retention_left_seconds",

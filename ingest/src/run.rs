@@ -15,8 +15,9 @@ use crate::consumer::{self, Parts, Until};
 use crate::dead_letter::DeadLetters;
 use crate::decode::Decoder;
 use crate::tools::{self, ToolSeries};
+use crate::topic::{self, Topic};
 use crate::writer::Writer;
-use crate::{expiry, late, live_settings, metrics};
+use crate::{late, live_settings, metrics};
 
 /// The port of `/metrics` and `/healthz` when `telemetry.listen` is empty.
 pub const DEFAULT_PORT: u16 = 9464;
@@ -47,8 +48,8 @@ pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
     let dead_letters = DeadLetters::new(settings.kafka.clone());
     let (rates, rates_in_force) = watch::channel(live_settings::from_settings(&settings.ingest));
     tokio::spawn(live_settings::follow(database.clone(), settings.ingest.clone(), rates, readiness.clone()));
-    let (retention, topics_retention) = watch::channel(expiry::Retention::Unknown);
-    tokio::spawn(expiry::follow(settings.kafka.clone(), retention));
+    let (told, topic) = watch::channel(Topic::UNKNOWN);
+    tokio::spawn(topic::follow(settings.kafka.clone(), told));
     let (slugs, known_slugs) = watch::channel(Arc::default());
     tokio::spawn(tools::follow(database.clone(), slugs));
     // Before the first message is read: none of a sealed day may pass.
@@ -65,7 +66,7 @@ pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
         writer: Arc::new(writer),
         decoder: Decoder::new(settings.ingest.clone(), ToolSeries::new(known_slugs), sealed_days, tombstones),
         rates: rates_in_force,
-        retention: topics_retention,
+        topic,
         runtime: tokio::runtime::Handle::current(),
     };
     // An OS thread of its own: polling, and dropping the consumer, block.

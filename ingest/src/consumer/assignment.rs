@@ -13,6 +13,7 @@ use crate::messages::{Messages, first_offset};
 use crate::metrics;
 use crate::offsets::Partition;
 use crate::rebalance::{give_back, take_over};
+use crate::topic_id::{committed_text, topic_id};
 
 /// How long the broker is waited for when partitions are assigned. Polling stands still meanwhile.
 const BROKER_ANSWER: Duration = Duration::from_secs(10);
@@ -22,6 +23,12 @@ impl Worker<'_> {
     pub(super) fn assign(&mut self, messages: &Messages, partitions: &TopicPartitionList) -> anyhow::Result<()> {
         let numbers = numbers(partitions);
         tracing::info!(partitions = ?numbers, "assigned");
+        match topic_id(self.consumer.client(), &self.settings.kafka.topic) {
+            Ok(id) => self.note_topic(id)?,
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "a topic that was created again is not noticed");
+            }
+        }
         let start = self.start(partitions);
         messages.forward(partitions)?;
         take_over(&self.consumer, &start)?;
@@ -31,6 +38,24 @@ impl Worker<'_> {
         // librdkafka keeps a partition's pause after the partition is lost, so its pause is set anew.
         self.tell(self.flow.on_assigned(), partitions)?;
         metrics::rebalanced("assigned", self.tracker.partitions().count());
+        Ok(())
+    }
+
+    /// Kafka says that the topic has this id. Where it is another one than before, the topic was deleted and created again: what is
+    /// known of its partitions, and what was committed, is of the former one.
+    pub(super) fn note_topic(&mut self, id: String) -> anyhow::Result<()> {
+        let Some(former) = self.topic_id.replace(id.clone()).filter(|former| *former != id) else { return Ok(()) };
+        let topic = &self.settings.kafka.topic;
+        tracing::warn!(topic, former, id, "the topic was deleted and created again: it is read from its start");
+        self.seal();
+        let assigned = self.assignment();
+        self.tracker.assign(numbers(&assigned));
+        let mut start = self.start(&assigned);
+        if start.elements().iter().any(|element| element.offset() == Offset::Invalid) {
+            start.set_all_offsets(Offset::Beginning)?;
+        }
+        let sought = self.consumer.seek_partitions(start, BROKER_ANSWER)?;
+        sought.elements().iter().try_for_each(TopicPartitionListElem::error)?;
         Ok(())
     }
 
@@ -45,24 +70,44 @@ impl Worker<'_> {
         for partition in numbers(partitions) {
             let known = committed.as_ref().ok().and_then(|committed| committed.find_partition(topic, partition));
             let known = known.map(|element| element.offset());
+            let known = if self.is_of_another_topic(committed.as_ref().ok(), partition) {
+                Some(Offset::Invalid)
+            } else {
+                known
+            };
             let ends = self.consumer.fetch_watermarks(topic, partition, left());
             let (next, end) = match (known, ends) {
                 (Some(Offset::Offset(committed)), ends) => (Some(committed), ends.ok().map(|(_, high)| high)),
-                (Some(Offset::Invalid), Ok((low, high))) => {
-                    if let Some(mut element) = start.find_partition(topic, partition) {
-                        // A number is always taken; were it not, librdkafka would find the start by itself.
-                        let _ = element.set_offset(Offset::Offset(low));
-                    }
-                    (Some(low), Some(high))
-                }
+                (Some(Offset::Invalid), Ok((low, high))) => (Some(low), Some(high)),
                 // librdkafka finds the start.
                 (_, ends) => (None, ends.ok().map(|(_, high)| high)),
             };
+            if let (Some(next), Some(mut element)) = (next, start.find_partition(topic, partition)) {
+                // A number is always taken; were it not, librdkafka would find the start by itself.
+                let _ = element.set_offset(Offset::Offset(next));
+            }
             self.positions.assigned(partition, next, end);
             self.lag.assigned(partition, next, end);
             self.unread.forget(partition);
         }
         start
+    }
+
+    /// Whether the committed offset says that it is of a topic with the same name and another id.
+    fn is_of_another_topic(&self, committed: Option<&TopicPartitionList>, partition: Partition) -> bool {
+        let topic = &self.settings.kafka.topic;
+        let of = committed.and_then(|committed| committed_text(committed, topic, partition));
+        let (Some(of), Some(id)) = (of, &self.topic_id) else { return false };
+        if of != *id {
+            tracing::warn!(
+                topic,
+                partition,
+                former = of,
+                id,
+                "the committed offset is of a topic that was deleted: the partition is read from its start"
+            );
+        }
+        of != *id
     }
 
     /// Stores and commits what was read, then gives the partitions back. When they are already lost, somebody else reads
