@@ -31,6 +31,11 @@ pub const DEAD_LETTER_REPLAYS_TTL: Duration = Duration::from_secs(400 * DAY.as_s
 /// How long after its `expiresAt` a document of `sessions` is removed.
 pub const SESSIONS_TTL: Duration = Duration::ZERO;
 
+/// The locale of the indexes on names.
+pub const NAMES_LOCALE: &str = "en";
+/// Their strength: letters count, capitals and accents do not.
+pub const NAMES_STRENGTH: i32 = 1;
+
 /// A collection as it is to be, or as it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Collection {
@@ -75,7 +80,7 @@ pub struct Index {
     pub sparse: bool,
     /// Documents are removed this long after the date in the key.
     pub expire_after: Option<Duration>,
-    /// Every other option, such as `partialFilterExpression`. None of the wanted indexes has any.
+    /// Every other option, such as `partialFilterExpression`. Of the wanted indexes some have a `collation`.
     pub other: Document,
 }
 
@@ -98,6 +103,18 @@ impl Index {
 
     fn sparse(mut self) -> Self {
         self.sparse = true;
+        self
+    }
+
+    /// With [`NAMES_LOCALE`] and [`NAMES_STRENGTH`], as the server lists it.
+    fn for_names(mut self) -> Self {
+        self.other.insert(
+            "collation",
+            bson::doc! {
+                "locale": NAMES_LOCALE, "caseLevel": false, "caseFirst": "off", "strength": NAMES_STRENGTH, "numericOrdering": false,
+                "alternate": "non-ignorable", "maxVariable": "punct", "normalization": false, "backwards": false, "version": "57.1",
+            },
+        );
         self
     }
 
@@ -136,6 +153,11 @@ pub fn wanted(validator_on_event_collections: bool) -> Vec<Collection> {
                 Index::on(["subscription.plan"]),
                 Index::on(["status.isActive"]),
                 Index::on(["metadata.createdAt"]),
+                // What an administrator looks for besides. Capitals and accents of names do not count.
+                Index::on(["profile.lastName", "profile.firstName"]).for_names(),
+                Index::on(["profile.firstName", "profile.lastName"]).for_names(),
+                Index::on(["status.isSuspended", "email"]),
+                Index::on(["authentication.lockedUntil"]).sparse(),
             ],
         ),
         always(
@@ -183,6 +205,9 @@ pub fn wanted(validator_on_event_collections: bool) -> Vec<Collection> {
                 Index::on(["type"]),
                 Index::on(["priority"]),
                 Index::on(["votes.upvotes"]),
+                // The queue, by votes and by age.
+                Index::on(["status", "votes.upvotes", "_id"]),
+                Index::on(["status", "metadata.createdAt", "_id"]),
             ],
         ),
         always(

@@ -261,22 +261,13 @@ fn subscription(
         (_, SubscriptionStatus::Active) => Some(days_after(now, chance.between(1, 365))),
         _ => Some(chance.moment(start_date, now)),
     };
-    let features: &[&str] = match plan {
-        Plan::Free => &[],
-        Plan::Pro => &["ai_tools", "unlimited_usage", "priority_support"],
-        Plan::Enterprise => &["ai_tools", "unlimited_usage", "priority_support", "single_sign_on", "audit_log"],
-    };
-    let features = features.iter().map(|feature| (*feature).to_owned()).collect();
+    let features = plan.features().iter().map(|feature| (*feature).to_owned()).collect();
     Subscription { plan, status, start_date, end_date, features }
 }
 
 /// Nothing was used yet: the aggregator counts on from here, and its counts are to equal a recount of the events.
 fn usage(plan: Plan) -> Usage {
-    let (daily_limit, monthly_limit) = match plan {
-        Plan::Free => (100, 2_000),
-        Plan::Pro => (1_000, 20_000),
-        Plan::Enterprise => (10_000, 200_000),
-    };
+    let (daily_limit, monthly_limit) = plan.limits();
     Usage {
         daily_count: 0,
         monthly_count: 0,

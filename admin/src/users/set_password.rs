@@ -22,9 +22,6 @@ use mongodb::Database;
 
 const LONGEST_ADDRESS: usize = 254;
 const LONGEST_PASSWORD: u64 = 4_096;
-/// As `admin seed-demo` gives to the plan free.
-const DAILY_LIMIT: i64 = 100;
-const MONTHLY_LIMIT: i64 = 2_000;
 
 /// Set the password of an account; make the account where there is none
 ///
@@ -175,8 +172,8 @@ fn account(id: ObjectId, email: &str, password: String, role: Role, now: DateTim
             daily_count: 0,
             monthly_count: 0,
             total_count: 0,
-            daily_limit: DAILY_LIMIT,
-            monthly_limit: MONTHLY_LIMIT,
+            daily_limit: Plan::Free.limits().0,
+            monthly_limit: Plan::Free.limits().1,
             last_reset_date: None,
             last_usage_date: None,
         },

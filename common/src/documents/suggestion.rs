@@ -91,7 +91,7 @@ pub struct Votes {
 }
 
 /// The work a suggestion needs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Implementation {
     /// How much it is.

@@ -26,6 +26,26 @@ enumeration! {
     Plan { Free = "free", Pro = "pro", Enterprise = "enterprise" }
 }
 
+impl Plan {
+    /// Tool uses that it allows a day and a month.
+    pub const fn limits(self) -> (i64, i64) {
+        match self {
+            Self::Free => (100, 2_000),
+            Self::Pro => (1_000, 20_000),
+            Self::Enterprise => (10_000, 200_000),
+        }
+    }
+
+    /// What it includes.
+    pub const fn features(self) -> &'static [&'static str] {
+        match self {
+            Self::Free => &[],
+            Self::Pro => &["ai_tools", "unlimited_usage", "priority_support"],
+            Self::Enterprise => &["ai_tools", "unlimited_usage", "priority_support", "single_sign_on", "audit_log"],
+        }
+    }
+}
+
 enumeration! {
     /// Whether the subscription counts.
     SubscriptionStatus { Active = "active", Cancelled = "cancelled", Expired = "expired" }
