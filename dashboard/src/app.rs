@@ -8,7 +8,9 @@ use common::secrets::{hash_password, new_token};
 use common::settings::{Dashboard, Settings};
 use mongodb::Database;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
+use crate::live::watch::Live;
 use crate::read::Rollups;
 
 /// Passwords that are hashed at the same time; each takes 19 MiB and a core.
@@ -29,6 +31,8 @@ pub struct App {
     pub nobodys_hash: String,
     /// Places for passwords that are being hashed.
     pub hashing: Semaphore,
+    /// What happens now.
+    pub live: Live,
 }
 
 impl App {
@@ -36,7 +40,7 @@ impl App {
     ///
     /// # Errors
     /// The keyring cannot be read.
-    pub fn new(database: Database, settings: &Settings) -> anyhow::Result<Arc<Self>> {
+    pub fn new(database: Database, settings: &Settings, shutdown: CancellationToken) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             rollups: Rollups::of(database.clone()),
             database,
@@ -44,6 +48,7 @@ impl App {
             keyring: keyring(settings)?,
             nobodys_hash: hash_password(&new_token()?)?,
             hashing: Semaphore::new(HASHES_AT_ONCE),
+            live: Live::new(shutdown),
         }))
     }
 

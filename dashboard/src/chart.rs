@@ -42,7 +42,39 @@ pub struct Point {
 
 /// The course of a number over days, with the days to compare with as a dashed line. `name` is said to who cannot see the chart.
 pub fn course(name: &'static str, points: &[Point], kind: Kind, language: Language) -> Svg {
-    let values = points.iter().flat_map(|point| [point.now, point.before.and_then(|(_, value)| value)]).flatten();
+    let mark = |point: &Point| Mark {
+        label: point.day.to_string()[5..].to_owned(),
+        name: point.day.to_string(),
+        now: point.now,
+        before: point.before.map(|(day, value)| (day.to_string(), value)),
+    };
+    draw(name, &points.iter().map(mark).collect::<Vec<_>>(), kind, language)
+}
+
+/// The course of a number over minutes, each with its name.
+pub fn minutes(name: &'static str, minutes: &[(String, f64)], kind: Kind, language: Language) -> Svg {
+    let mark = |(minute, value): &(String, f64)| Mark {
+        label: minute.clone(),
+        name: minute.clone(),
+        now: Some(*value),
+        before: None,
+    };
+    draw(name, &minutes.iter().map(mark).collect::<Vec<_>>(), kind, language)
+}
+
+/// A place of a course. Its texts are made here.
+struct Mark {
+    /// Below the axis.
+    label: String,
+    /// Where the pointer is.
+    name: String,
+    now: Option<f64>,
+    before: Option<(String, Option<f64>)>,
+}
+
+fn draw(name: &'static str, points: &[Mark], kind: Kind, language: Language) -> Svg {
+    let before = |point: &Mark| point.before.as_ref().and_then(|(_, value)| *value);
+    let values = points.iter().flat_map(|point| [point.now, before(point)]).flatten();
     let highest = values.fold(0.0, f64::max);
     let (step, steps) = scale(highest, kind);
     let top = step * f64::from(steps);
@@ -70,11 +102,11 @@ pub fn course(name: &'static str, points: &[Point], kind: Kind, language: Langua
             r#"<text class="tick" x="{:.1}" y="{}" text-anchor="middle">{}</text>"#,
             x(place).clamp(LEFT + 26.0, WIDTH - 34.0),
             HEIGHT - 8.0,
-            &points[place].day.to_string()[5..],
+            points[place].label,
         );
     }
     let now: Vec<_> = points.iter().map(|point| point.now).collect();
-    let before: Vec<_> = points.iter().map(|point| point.before.and_then(|(_, value)| value)).collect();
+    let before: Vec<_> = points.iter().map(before).collect();
     for run in runs(&now) {
         let line = path(&run, x, y);
         let (first, last) = (run[0].0, run[run.len() - 1].0);
@@ -95,9 +127,9 @@ pub fn course(name: &'static str, points: &[Point], kind: Kind, language: Langua
     let width = (WIDTH - LEFT - RIGHT) / points.len().max(1) as f64;
     // Of more days the places are too narrow for a pointer.
     for (place, point) in points.iter().enumerate().filter(|_| points.len() <= MOST_HOVERED) {
-        let mut said = format!("{}: {}", point.day, language.written(point.now, kind));
-        if let Some((day, value)) = point.before {
-            let _ = write!(said, "\n{day}: {}", language.written(value, kind));
+        let mut said = format!("{}: {}", point.name, language.written(point.now, kind));
+        if let Some((day, value)) = &point.before {
+            let _ = write!(said, "\n{day}: {}", language.written(*value, kind));
         }
         let _ = write!(
             svg,

@@ -79,15 +79,21 @@ impl Sum {
 
     /// The upper bound of the bucket in which the value of this rank is: at most 1/16 too high.
     fn percentile(&self, percent: i64) -> Option<f64> {
-        let all: i64 = self.histogram.values().sum();
-        let rank = (all * percent + 99) / 100;
-        let mut seen = 0;
-        let bucket = self.histogram.iter().find(|(_, count)| {
-            seen += **count;
-            seen >= rank.max(1)
-        });
-        bucket.map(|(bits, _)| f64::from_bits(*bits))
+        percentile(self.histogram.iter().map(|(bits, count)| (f64::from_bits(*bits), *count)), percent)
     }
+}
+
+/// The upper bound of the bucket in which the value of this rank is, of buckets by rising bound: at most 1/16 too high.
+pub fn percentile(buckets: impl Iterator<Item = (f64, i64)> + Clone, percent: i64) -> Option<f64> {
+    let all: i64 = buckets.clone().map(|(_, count)| count).sum();
+    let rank = (all * percent + 99) / 100;
+    let mut seen = 0;
+    let mut buckets = buckets;
+    let bucket = buckets.find(|(_, count)| {
+        seen += count;
+        seen >= rank.max(1)
+    });
+    bucket.map(|(bound, _)| bound)
 }
 
 fn plus(known: Option<i64>, more: Option<i64>) -> Option<i64> {

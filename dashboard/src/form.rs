@@ -1,5 +1,7 @@
 //! What a form sent.
 
+use bson::{DateTime, oid::ObjectId};
+
 use crate::failure::Failure;
 
 /// The fields of a form, in the order in which they came.
@@ -40,6 +42,40 @@ impl Form {
             return Err(Failure::field(field, text, format!("at most {most} letters")));
         }
         Ok(text)
+    }
+
+    /// A text of several lines, of at most so many letters, without other control characters.
+    ///
+    /// # Errors
+    /// It is longer, or has control characters.
+    pub fn lines(&self, field: &'static str, most: usize) -> Result<String, Failure> {
+        let text = self.text(field).replace("\r\n", "\n");
+        if text.chars().any(|letter| letter.is_control() && letter != '\n') {
+            return Err(Failure::field(field, &text, "text without control characters"));
+        }
+        if text.chars().count() > most {
+            return Err(Failure::field(field, &text, format!("at most {most} letters")));
+        }
+        Ok(text)
+    }
+
+    /// A time that a page wrote into its own form.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn millis(&self, field: &'static str) -> Result<DateTime, Failure> {
+        let text = self.text(field);
+        let millis = text.parse().map_err(|_| Failure::field(field, text, "what the page has: load the page again"))?;
+        Ok(DateTime::from_millis(millis))
+    }
+
+    /// An id of 24 hex digits.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn id(&self, field: &'static str) -> Result<ObjectId, Failure> {
+        let text = self.text(field);
+        ObjectId::parse_str(text).map_err(|_| Failure::field(field, text, "an id of 24 hex digits"))
     }
 
     /// One of the words of an enumeration.

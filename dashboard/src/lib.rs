@@ -3,10 +3,12 @@
 //! The path of a request: [`server`] takes the connection; [`routes`] finds the handler in its table, and
 //! [`access`] lets through who may; [`query`] reads the address;
 //! [`read`] asks MongoDB for roll-ups, and [`person`] for what is a user's own; [`report`] makes the model of them, with the numbers of [`figures`]; [`pages`] writes it as HTML,
-//! CSV or JSON, with [`words`], [`chart`] and [`csv`]. [`sign_in`] begins a session of [`sessions`]; a [`viewer`] is who holds its token. A [`failure`] becomes a page or a problem document.
+//! CSV or JSON, with [`words`], [`chart`] and [`csv`]. [`sign_in`] begins a session of [`sessions`]; a [`viewer`] is who holds its token. [`people`] and [`suggestions`]
+//! find what administrators and moderators look for; what these change goes through [`record`]. [`live`] reads the last hour for all viewers of `/live`. A [`failure`] becomes a page or a problem document.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod access;
+pub mod accounts;
 pub mod app;
 pub mod chart;
 pub mod commands;
@@ -15,16 +17,20 @@ pub mod device;
 pub mod failure;
 pub mod figures;
 pub mod form;
+pub mod live;
 pub mod metrics;
 pub mod pages;
+pub mod people;
 pub mod person;
 pub mod plain;
 pub mod query;
 pub mod read;
+pub mod record;
 pub mod report;
 pub mod routes;
 pub mod server;
 pub mod sessions;
 pub mod sign_in;
+pub mod suggestions;
 pub mod viewer;
 pub mod words;

@@ -11,6 +11,8 @@ const REQUESTS_BY: &[Label] = &[
 ];
 const ROUTE: &[Label] = &[found("route", "the routes of the program, as dashboard/src/routes.rs lists them")];
 
+const OUTCOME: &[Label] = &[known("outcome", || vec!["done", "failed"])];
+
 declare_metrics! {
     REQUESTS = counter("devtoolkit_dashboard_requests_total", "Requests that were answered").by(REQUESTS_BY);
     REQUEST_DURATION = histogram(
@@ -20,6 +22,17 @@ declare_metrics! {
     )
     .by(ROUTE);
     CONNECTIONS = gauge("devtoolkit_dashboard_connections", "Connections that are open");
+    LIVE_VIEWERS = gauge("devtoolkit_dashboard_live_viewers", "Browsers that are sent the numbers of the live page");
+    LIVE_READS = counter(
+        "devtoolkit_dashboard_live_reads_total",
+        "Readings of the last hour for all viewers of the live page; none while nobody looks",
+    )
+    .by(OUTCOME);
+    LIVE_READ_DURATION = histogram(
+        "devtoolkit_dashboard_live_read_duration_seconds",
+        &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0],
+        "Time of one reading for the live page",
+    );
 }
 
 /// A request was answered.
@@ -37,4 +50,15 @@ pub fn answered(route: &'static str, status: u16, took: Duration) {
 /// So many connections are open.
 pub fn connections(open: usize) {
     CONNECTIONS.gauge(&[]).set(open as f64);
+}
+
+/// So many browsers follow the live page.
+pub fn live_viewers(viewers: usize) {
+    LIVE_VIEWERS.gauge(&[]).set(viewers as f64);
+}
+
+/// The live page's numbers were read, or could not be.
+pub fn live_read(is_done: bool, took: Duration) {
+    LIVE_READS.counter(&[if is_done { "done" } else { "failed" }]).increment(1);
+    LIVE_READ_DURATION.histogram(&[]).record(took.as_secs_f64());
 }

@@ -188,27 +188,18 @@ impl Query {
     /// # Errors
     /// An unknown parameter, one that stands twice, or a value that cannot be used.
     pub fn parse(text: &str, today: Day) -> Result<Self, BadParameter> {
-        let mut once: [Option<String>; PARAMETERS.len()] = Default::default();
+        let (named, others): (Vec<_>, Vec<_>) =
+            form_urlencoded::parse(text.as_bytes()).into_owned().partition(|(name, _)| name == "tool");
         let mut tools = BTreeSet::new();
-        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-            let Some(place) = PARAMETERS.iter().position(|known| *known == name) else {
-                return Err(BadParameter::new(&name, &value, format!("one of {}", PARAMETERS.join(", "))));
-            };
-            if value.is_empty() {
-                continue;
+        for (_, value) in named {
+            for slug in value.split(',').filter(|slug| !slug.is_empty()) {
+                tools.insert(read_slug("tool", slug)?);
             }
-            if name == "tool" {
-                for slug in value.split(',').filter(|slug| !slug.is_empty()) {
-                    tools.insert(read_slug("tool", slug)?);
-                }
-                if tools.len() > MOST_TOOLS {
-                    return Err(BadParameter::new("tool", &value, format!("at most {MOST_TOOLS} slugs of tools")));
-                }
-            } else if once[place].replace(value.clone().into_owned()).is_some() {
-                return Err(BadParameter::new(&name, &value, "the parameter once"));
+            if tools.len() > MOST_TOOLS {
+                return Err(BadParameter::new("tool", &value, format!("at most {MOST_TOOLS} slugs of tools")));
             }
         }
-        let [period, from, to, compare, _, category, plan, country] = once;
+        let [period, from, to, compare, _, category, plan, country] = once(others, PARAMETERS)?;
         let period = read_period(period, from, to, today)?;
         let compare = match compare {
             None => Compare::Nothing,
@@ -267,12 +258,7 @@ impl Query {
 
     /// `path` with these parameters.
     pub fn address(&self, path: &str) -> String {
-        let pairs = self.pairs();
-        if pairs.is_empty() {
-            return path.to_owned();
-        }
-        let parameters = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-        format!("{path}?{parameters}")
+        address(path, self.pairs())
     }
 
     /// The same for other days.
@@ -280,6 +266,49 @@ impl Query {
     pub fn with_period(&self, period: Period, today: Day) -> Self {
         Self { period, span: period.span(today), ..self.clone() }
     }
+}
+
+/// The values of known parameters, each of which may stand once. An empty value is as if the parameter were not there.
+///
+/// # Errors
+/// An unknown parameter, or one that stands twice.
+pub fn once<const N: usize>(
+    pairs: impl IntoIterator<Item = (String, String)>,
+    known: [&str; N],
+) -> Result<[Option<String>; N], BadParameter> {
+    let mut found = [const { None }; N];
+    for (name, value) in pairs {
+        let Some(place) = known.iter().position(|known| *known == name) else {
+            return Err(BadParameter::new(&name, &value, format!("one of {}", known.join(", "))));
+        };
+        if !value.is_empty() && found[place].replace(value.clone()).is_some() {
+            return Err(BadParameter::new(&name, &value, "the parameter once"));
+        }
+    }
+    Ok(found)
+}
+
+/// One of the words of an enumeration.
+///
+/// # Errors
+/// Another word.
+pub fn one_of<T: Copy>(
+    parameter: &str,
+    text: Option<String>,
+    all: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> Result<Option<T>, BadParameter> {
+    let Some(text) = text else { return Ok(None) };
+    all.iter().copied().find(|known| name(*known) == text).map(Some).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|known| name(*known)).collect();
+        BadParameter::new(parameter, &text, format!("one of {}", names.join(", ")))
+    })
+}
+
+/// `path` with parameters.
+pub fn address<'a>(path: &str, pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let parameters = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    if parameters.is_empty() { path.to_owned() } else { format!("{path}?{parameters}") }
 }
 
 fn read_period(

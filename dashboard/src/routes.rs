@@ -17,7 +17,7 @@ use crate::access::{Guarded, guard, is_program};
 use crate::app::App;
 use crate::failure::{Failure, Problem};
 use crate::metrics;
-use crate::pages::{admin, assets, config, days, failed, home, login, tools};
+use crate::pages::{admin, assets, config, days, failed, home, live, login, suggestions, tools, user, users};
 use crate::viewer::Who;
 
 /// From the head of a request to the head of its answer.
@@ -62,6 +62,26 @@ fn routes() -> Vec<Route> {
         page(Who::Admin, "/admin", admin::page),
         page(Who::Admin, "/admin.csv", days::csv),
         page(Who::Admin, "/admin/config", config::list),
+        page(Who::Admin, "/admin/users", users::page),
+        page(Who::Admin, "/admin/users.csv", users::csv),
+        page(Who::Admin, "/admin/users/{id}", user::page),
+        form(Who::Admin, "/admin/users/{id}/suspend", user::suspend),
+        form(Who::Admin, "/admin/users/{id}/reinstate", user::reinstate),
+        form(Who::Admin, "/admin/users/{id}/role", user::role),
+        form(Who::Admin, "/admin/users/{id}/plan", user::plan),
+        form(Who::Admin, "/admin/users/{id}/unlock", user::unlock),
+        form(Who::Admin, "/admin/users/{id}/sessions/end", user::end_sessions),
+        page(Who::Moderator, "/admin/suggestions", suggestions::page),
+        page(Who::Moderator, "/admin/suggestions.csv", suggestions::csv),
+        page(Who::Moderator, "/admin/suggestions/{id}", suggestions::review),
+        form(Who::Moderator, "/admin/suggestions/{id}/status", suggestions::status),
+        form(Who::Moderator, "/admin/suggestions/{id}/response", suggestions::response),
+        form(Who::Moderator, "/admin/suggestions/{id}/work", suggestions::work),
+        page(Who::Admin, "/live", live::page),
+        page(Who::Admin, "/api/v1/live", live::json),
+        page(Who::Admin, "/api/v1/live/events", live::events),
+        page(Who::Admin, "/api/v1/users", users::json),
+        page(Who::Moderator, "/api/v1/suggestions", suggestions::json),
         page(Who::Admin, "/api/v1/days", days::json),
         page(Who::Admin, "/api/v1/days.csv", days::csv),
     ]

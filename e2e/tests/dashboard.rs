@@ -228,7 +228,10 @@ const OPEN: [bool; 4] = [true; 4];
 const SIGNED_IN: [bool; 4] = [false, true, true, true];
 const ADMIN: [bool; 4] = [false, false, false, true];
 
-const PAGES: [(&str, [bool; 4]); 15] = [
+const MODERATOR: [bool; 4] = [false, false, true, true];
+
+/// `{user}` and `{suggestion}` are ids that there are.
+const PAGES: [(&str, [bool; 4]); 25] = [
     ("/login", OPEN),
     ("/", SIGNED_IN),
     ("/tools", SIGNED_IN),
@@ -244,9 +247,48 @@ const PAGES: [(&str, [bool; 4]); 15] = [
     ("/api/v1/days.csv", ADMIN),
     ("/admin?from=2024-01-01&to=2024-01-02", ADMIN),
     ("/tools?period=7d", SIGNED_IN),
+    ("/admin/users", ADMIN),
+    ("/admin/users.csv", ADMIN),
+    ("/admin/users/{user}", ADMIN),
+    ("/api/v1/users", ADMIN),
+    ("/admin/suggestions", MODERATOR),
+    ("/admin/suggestions.csv", MODERATOR),
+    ("/admin/suggestions/{suggestion}", MODERATOR),
+    ("/api/v1/suggestions", MODERATOR),
+    ("/live", ADMIN),
+    ("/api/v1/live", ADMIN),
 ];
 
-const FORMS: [(&str, [bool; 4]); 2] = [("/preferences", SIGNED_IN), ("/sessions/end", SIGNED_IN)];
+/// Its answer does not end.
+const STREAM: &str = "/api/v1/live/events";
+
+const FORMS: [(&str, [bool; 4]); 11] = [
+    ("/preferences", SIGNED_IN),
+    ("/sessions/end", SIGNED_IN),
+    ("/admin/users/{user}/suspend", ADMIN),
+    ("/admin/users/{user}/reinstate", ADMIN),
+    ("/admin/users/{user}/role", ADMIN),
+    ("/admin/users/{user}/plan", ADMIN),
+    ("/admin/users/{user}/unlock", ADMIN),
+    ("/admin/users/{user}/sessions/end", ADMIN),
+    ("/admin/suggestions/{suggestion}/status", MODERATOR),
+    ("/admin/suggestions/{suggestion}/response", MODERATOR),
+    ("/admin/suggestions/{suggestion}/work", MODERATOR),
+];
+
+/// A suggestion of the user, with this title and description.
+async fn suggest(stage: &Stage, text: &str) -> ObjectId {
+    let (id, now) = (ObjectId::new(), bson::DateTime::now());
+    let author = stage.user("user").await.get_object_id("_id").unwrap();
+    let suggestion = doc! {
+        "_id": id, "userId": author, "type": "bug", "category": "ui", "title": text, "description": text, "priority": "high",
+        "status": "pending", "votes": { "upvotes": 7_i64, "downvotes": 1_i64, "voters": [author] },
+        "attachments": [{ "type": "link", "url": "javascript:alert(1)", "name": text }],
+        "metadata": { "createdAt": now, "updatedAt": now },
+    };
+    stage.world.db().collection::<Document>("suggestions").insert_one(suggestion).await.unwrap();
+    id
+}
 
 #[tokio::test]
 async fn each_route_is_open_for_its_roles_and_for_no_other() {
@@ -255,10 +297,14 @@ async fn each_route_is_open_for_its_roles_and_for_no_other() {
     for role in ROLES {
         browsers.push(stage.signed_in(role).await);
     }
+    let user = stage.user("user").await.get_object_id("_id").unwrap().to_hex();
+    let suggestion = suggest(&stage, "An idea").await.to_hex();
+    let filled = |path: &str| path.replace("{user}", &user).replace("{suggestion}", &suggestion);
     let roles = ["nobody", "user", "moderator", "admin"];
     for (path, allowed) in PAGES {
+        let path = filled(path);
         for ((browser, role), is_allowed) in browsers.iter().zip(roles).zip(allowed) {
-            let Answer { status, headers, body, .. } = browser.get(path).await;
+            let Answer { status, headers, body, .. } = browser.get(&path).await;
             let is_program = path.starts_with("/api/") || path.contains(".csv");
             let expected = match (is_allowed, role == "nobody", is_program) {
                 (true, ..) => 200,
@@ -275,23 +321,34 @@ async fn each_route_is_open_for_its_roles_and_for_no_other() {
             }
         }
     }
+    for (browser, expected) in browsers.iter().zip([401, 403, 403, 200]) {
+        assert_eq!(browser.begin(STREAM, "\r\n\r\n").await.0, expected, "{STREAM}");
+    }
     for (path, allowed) in FORMS {
+        let path = filled(path);
         for ((browser, role), is_allowed) in browsers.iter().zip(roles).zip(allowed) {
-            let answer = browser.post(path, &[("csrf", "wrong")], &[]).await;
+            let answer = browser.post(&path, &[("csrf", "wrong")], &[]).await;
             // Who may use a form is refused for the token alone.
-            let expected = if is_allowed { (403, "the form is too old") } else { (303, "") };
+            let expected = match (is_allowed, role) {
+                (true, _) => (403, "the form is too old"),
+                (false, "nobody") => (303, ""),
+                (false, _) => (403, "this is not for the role"),
+            };
             assert_eq!(answer.status, expected.0, "{role} {path}");
             assert!(answer.body.contains(expected.1), "{role} {path}: {}", answer.body);
         }
     }
     // The table of the program has no route that this test does not know.
     let known = |path: &str| {
-        let shape = path.replace("{slug}", "Tool%201");
+        let shape = path
+            .replace("{slug}", "Tool%201")
+            .replace("users/{id}", "users/{user}")
+            .replace("suggestions/{id}", "suggestions/{suggestion}");
         PAGES.iter().chain(&FORMS).any(|(known, _)| *known == shape)
     };
     let unknown: Vec<_> = dashboard::routes::rules()
         .into_iter()
-        .filter(|rule| !known(rule.path) && !["/static/{file}", "/login", "/logout"].contains(&rule.path))
+        .filter(|rule| !known(rule.path) && !["/static/{file}", "/login", "/logout", STREAM].contains(&rule.path))
         .collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
@@ -546,20 +603,51 @@ async fn stored_text_is_shown_as_text() {
         .await
         .unwrap();
 
+    let suggestion = suggest(&stage, evil).await;
+    let answer = doc! { "$set": {
+        "adminResponse": { "message": evil, "respondedBy": me, "respondedAt": bson::DateTime::now() },
+        "implementation": { "targetVersion": evil, "implementationNotes": evil, "assignedTo": me },
+    } };
+    db.collection::<Document>("suggestions").update_one(doc! { "_id": suggestion }, answer).await.unwrap();
+    let suspended =
+        doc! { "$set": { "status.isSuspended": true, "status.suspensionReason": evil, "profile.location": evil } };
+    users.update_one(doc! { "email": "user@example.com" }, suspended).await.unwrap();
+    let user = stage.user("user").await.get_object_id("_id").unwrap();
+    let now = bson::DateTime::now();
+    let used = doc! {
+        "_id": ObjectId::new(), "toolId": tool, "sessionId": ObjectId::new(), "timestamp": now,
+        "usage": { "startTime": now, "endTime": now, "duration": 1_i64, "inputSize": 1_i64, "outputSize": 1_i64, "success": false, "errorMessage": evil },
+    };
+    db.collection::<Document>("usage_analytics").insert_one(used).await.unwrap();
+
     let mut admin = Browser::new(&stage.address);
     admin.user_agent = evil.to_owned();
     admin.sign_in(&email("admin"), PASSWORD).await;
     let period = stage.period();
-    for path in
-        ["/".to_owned(), format!("/tools?{period}"), format!("/tools/Tool%201?{period}"), format!("/admin?{period}")]
-    {
+    for path in [
+        "/".to_owned(),
+        format!("/tools?{period}"),
+        format!("/tools/Tool%201?{period}"),
+        format!("/admin?{period}"),
+        "/admin/users?email=admin".to_owned(),
+        format!("/admin/users/{me}"),
+        format!("/admin/users/{user}"),
+        "/admin/suggestions".to_owned(),
+        format!("/admin/suggestions/{suggestion}"),
+        "/live".to_owned(),
+    ] {
         let page = admin.page(&path).await;
-        assert!(!page.contains("<script") && !page.contains("<img"), "{path}");
+        // The one script that there is comes from its own file.
+        let foreign = page.replace(r#"<script src="/static/live-"#, "");
+        assert!(!foreign.contains("<script") && !page.contains("<img"), "{path}");
+        assert!(!page.contains("href=\"javascript:"), "{path}");
         assert!(
             page.contains("&#60;script&#62;") || page.contains("&lt;script&gt;"),
             "{path} does not show the text at all"
         );
     }
+    let (_, told) = admin.begin(STREAM, "top-60").await;
+    assert!(told.contains("&#60;script&#62;") && !told.contains("<script"), "{told}");
     let failed = admin.get("/tools?tool=%3Cscript%3E").await;
     assert!(failed.status == 400 && !failed.body.contains("<script"), "{}", failed.body);
 }
@@ -568,6 +656,8 @@ async fn stored_text_is_shown_as_text() {
 async fn no_page_scans_a_collection() {
     let stage = Stage::new("dash-scans").await;
     let admin = stage.signed_in("admin").await;
+    let idea = format!("/admin/suggestions/{}", suggest(&stage, "An idea").await);
+    let account = format!("/admin/users/{}", stage.user("user").await.get_object_id("_id").unwrap());
     stage.world.db().run_command(doc! { "profile": 2 }).await.unwrap();
     let period = stage.period();
     for path in [
@@ -583,6 +673,18 @@ async fn no_page_scans_a_collection() {
         "/admin/config",
         "/login",
         "/tools?country=DE",
+        "/admin/users",
+        "/admin/users?email=a",
+        "/admin/users?name=ad&role=admin",
+        "/admin/users?status=locked",
+        "/admin/users?status=suspended&plan=free",
+        "/admin/users?status=unverified&after=b",
+        "/admin/suggestions",
+        "/admin/suggestions?status=all&sort=oldest&type=bug&after=7-0123456789abcdef01234567",
+        "/admin/suggestions?assigned=me&status=approved&priority=high",
+        "/live",
+        &account,
+        &idea,
     ] {
         let answer = admin.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
@@ -610,7 +712,10 @@ async fn no_page_scans_a_collection() {
     assert!(scans.is_empty(), "{scans:#?}");
     let raw = plans.iter().filter(|(query, _)| query.contains("usage_analytics") || query.contains("activity_logs"));
     for (query, plan) in raw {
-        assert!(plan.contains("userId: 1, timestamp: 1"), "raw events are read for their user alone: {query} {plan}");
+        // Of a user, or, for the live page, of a stretch of time.
+        let is_bounded =
+            plan.contains("userId: 1, timestamp: 1") || (plan.contains("timestamp: 1") && query.contains("$lt"));
+        assert!(is_bounded, "raw events are read for their user or their time alone: {query} {plan}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! `dashboard serve`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bson::doc;
@@ -30,10 +31,12 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     telemetry::serve(&settings.telemetry, PORT, recorder, readiness.clone(), shutdown.clone()).await?;
     let listener = server::listen(&settings.dashboard.listen).await?;
     let database = mongo::connect(&settings.mongodb).await?;
-    let app = App::new(database.clone(), settings)?;
+    let app = App::new(database.clone(), settings, shutdown.clone())?;
     readiness.set(Part::Mongodb, Ok(()));
     readiness.ready();
-    tokio::spawn(follow(database, readiness));
+    tokio::spawn(follow(database.clone(), readiness));
+    let live = Arc::clone(&app);
+    tokio::spawn(async move { live.live.run(database).await });
     tracing::info!(address = %listener.local_addr()?, "serving pages and the API");
     server::serve(listener, routes::router(app), shutdown).await;
     Ok(())

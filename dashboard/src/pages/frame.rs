@@ -7,10 +7,13 @@ use crate::viewer::{Viewer, Who};
 use crate::words::Language;
 
 /// The entries of the navigation: for whom, path, name.
-const ENTRIES: [(Who, &str, &str); 4] = [
+const ENTRIES: [(Who, &str, &str); 7] = [
     (Who::User, "/", "My usage"),
     (Who::User, "/tools", "Tools"),
+    (Who::Admin, "/live", "Live"),
     (Who::Admin, "/admin", "Days"),
+    (Who::Admin, "/admin/users", "Users"),
+    (Who::Moderator, "/admin/suggestions", "Suggestions"),
     (Who::Admin, "/admin/config", "Configuration"),
 ];
 

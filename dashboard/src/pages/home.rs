@@ -9,6 +9,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use bson::{DateTime, doc, oid::ObjectId};
 use common::day::Day;
+use common::documents::Session;
 use common::documents::activity_log::Action;
 use common::documents::user::{self, ProfileVisibility, Theme, User};
 
@@ -25,34 +26,34 @@ use crate::sessions::{self, Which};
 use crate::viewer::Viewer;
 use crate::words::Language;
 
-struct Limit {
-    name: &'static str,
-    used: i64,
-    limit: i64,
-    left: String,
+pub(super) struct Limit {
+    pub(super) name: &'static str,
+    pub(super) used: i64,
+    pub(super) limit: i64,
+    pub(super) left: String,
 }
 
-struct Recent {
-    at: String,
-    what: String,
-    link: String,
-    failed: bool,
+pub(super) struct Recent {
+    pub(super) at: String,
+    pub(super) what: String,
+    pub(super) link: String,
+    pub(super) failed: bool,
 }
 
-struct Favourite {
-    name: String,
-    link: String,
-    uses: String,
-    bar: Svg,
+pub(super) struct Favourite {
+    pub(super) name: String,
+    pub(super) link: String,
+    pub(super) uses: String,
+    pub(super) bar: Svg,
 }
 
-struct SessionRow {
-    id: String,
-    device: String,
-    address: String,
-    began: String,
-    used: String,
-    is_this: bool,
+pub(super) struct SessionRow {
+    pub(super) id: String,
+    pub(super) device: String,
+    pub(super) address: String,
+    pub(super) began: String,
+    pub(super) used: String,
+    pub(super) is_this: bool,
 }
 
 #[derive(Template)]
@@ -97,7 +98,8 @@ pub async fn page(
     let person = person.ok_or(Failure::SignIn)?;
     let frame = Frame::of(&viewer, "My usage", "/");
     let language = frame.language;
-    let (done, rows) = (done(text.as_deref(), &DONE), sessions.iter().map(|session| session_row(session, &viewer)));
+    let (done, rows) =
+        (done(text.as_deref(), &DONE), sessions.iter().map(|session| session_row(session, Some(viewer.session))));
     let uses: BTreeMap<Day, i64> = person.days.iter().map(|day| (day.date, day.usage)).collect();
     let first = today.minus(364);
     let page = Page {
@@ -140,7 +142,7 @@ pub fn minute(time: DateTime) -> String {
     time.to_chrono().format("%Y-%m-%d %H:%M").to_string()
 }
 
-fn limits(user: &User, today: Day, language: Language) -> Vec<Limit> {
+pub(super) fn limits(user: &User, today: Day, language: Language) -> Vec<Limit> {
     let (of_day, of_month) = person::used_of_limits(user, today);
     let limit = |name, used: i64, limit: i64| Limit {
         name,
@@ -151,7 +153,7 @@ fn limits(user: &User, today: Day, language: Language) -> Vec<Limit> {
     vec![limit("Today", of_day, user.usage.daily_limit), limit("This month", of_month, user.usage.monthly_limit)]
 }
 
-fn months(uses: &BTreeMap<Day, i64>, first: Day, language: Language) -> Vec<(String, String)> {
+pub(super) fn months(uses: &BTreeMap<Day, i64>, first: Day, language: Language) -> Vec<(String, String)> {
     let mut months: BTreeMap<Day, i64> = BTreeMap::new();
     for (day, count) in uses.range(first..) {
         *months.entry(day.month_start()).or_default() += count;
@@ -159,7 +161,7 @@ fn months(uses: &BTreeMap<Day, i64>, first: Day, language: Language) -> Vec<(Str
     months.into_iter().rev().map(|(month, count)| (month.to_string()[..7].to_owned(), language.count(count))).collect()
 }
 
-fn recent(happened: &Happened, person: &Person) -> Recent {
+pub(super) fn recent(happened: &Happened, person: &Person) -> Recent {
     let (what, link, failed) = match &happened.what {
         What::Used { tool, success } => {
             let (name, link) = named(person, *tool);
@@ -186,7 +188,7 @@ fn named(person: &Person, tool: ObjectId) -> (String, String) {
     }
 }
 
-fn favourites(person: &Person, language: Language) -> Vec<Favourite> {
+pub(super) fn favourites(person: &Person, language: Language) -> Vec<Favourite> {
     let most = person.favourites.first().map_or(1, |(_, uses)| *uses).max(1) as f64;
     let favourite = |(tool, uses): &(ObjectId, i64)| {
         let (name, link) = named(person, *tool);
@@ -195,7 +197,7 @@ fn favourites(person: &Person, language: Language) -> Vec<Favourite> {
     person.favourites.iter().map(favourite).collect()
 }
 
-fn session_row(session: &common::documents::Session, viewer: &Viewer) -> SessionRow {
+pub(super) fn session_row(session: &Session, this: Option<ObjectId>) -> SessionRow {
     let info = &session.device_info;
     let named = [info.browser.as_deref(), info.os.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" on ");
     let shortened: String = info.user_agent.chars().take(60).collect();
@@ -209,7 +211,7 @@ fn session_row(session: &common::documents::Session, viewer: &Viewer) -> Session
         address: info.ip_address.clone(),
         began: minute(session.created_at),
         used: minute(session.last_accessed_at),
-        is_this: session.id == viewer.session,
+        is_this: Some(session.id) == this,
     }
 }
 
@@ -266,18 +268,9 @@ pub async fn end_session(
         sessions::end(&app, viewer.user, Which::AllBut(viewer.session)).await?;
         return Ok(redirect("/?done=sessions"));
     }
-    let id = read_id(&form, "session")?;
+    let id = form.id("session")?;
     if sessions::end(&app, viewer.user, Which::One(id)).await? == 0 {
         return Err(Failure::NotFound("you have no such session; it may have ended already".to_owned()));
     }
     Ok(redirect(if id == viewer.session { "/login" } else { "/?done=session" }))
-}
-
-/// An id of 24 hex digits.
-///
-/// # Errors
-/// It is none.
-pub fn read_id(form: &Form, field: &'static str) -> Result<ObjectId, Failure> {
-    let text = form.text(field);
-    ObjectId::parse_str(text).map_err(|_| Failure::field(field, text, "an id of 24 hex digits"))
 }

@@ -2,11 +2,16 @@
 
 pub mod admin;
 pub mod assets;
+pub mod choice;
 pub mod config;
 pub mod days;
 pub mod failed;
 pub mod frame;
 pub mod home;
+pub mod live;
 pub mod login;
 pub mod respond;
+pub mod suggestions;
 pub mod tools;
+pub mod user;
+pub mod users;

@@ -1,5 +1,7 @@
 //! What keeps cookies, as a browser does, and speaks HTTP; no more.
 
+#![allow(dead_code, reason = "each test file uses a part")]
+
 use std::collections::BTreeMap;
 
 use regex::Regex;
@@ -63,6 +65,28 @@ impl Browser {
         self.ask("GET", path, "", &[]).await
     }
 
+    /// The first bytes of an answer that does not end, until they hold `enough`.
+    pub async fn begin(&self, path: &str, enough: &str) -> (u16, String) {
+        self.begin_times(path, enough, 1).await
+    }
+
+    /// The same, until they hold `enough` so many times.
+    pub async fn begin_times(&self, path: &str, enough: &str, times: usize) -> (u16, String) {
+        let mut stream = self.send("GET", path, "", &[]).await;
+        let (mut text, mut bytes) = (String::new(), [0; 16_384]);
+        while text.matches(enough).count() < times {
+            let read = stream.read(&mut bytes).await.expect("an answer");
+            assert!(read > 0, "{path} ended: {text}");
+            text += &String::from_utf8_lossy(&bytes[..read]);
+        }
+        (text.split(' ').nth(1).unwrap().parse().unwrap(), text)
+    }
+
+    /// Asks, and leaves the answer to the caller.
+    pub async fn open(&self, path: &str) -> TcpStream {
+        self.send("GET", path, "", &[]).await
+    }
+
     /// A page that must be there.
     pub async fn page(&self, path: &str) -> String {
         let answer = self.get(path).await;
@@ -89,13 +113,24 @@ impl Browser {
         field.captures(&page).expect("a form")[1].to_owned()
     }
 
+    /// Sends a form of a page, with the hidden fields that the page has for it.
+    pub async fn send_form(&self, page: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let html = self.page(page).await;
+        let hidden = |name: &str| {
+            let field = Regex::new(&format!(r#"name="{name}" value="([^"]*)""#)).unwrap();
+            field.captures(&html).map(|found| found[1].to_owned()).unwrap_or_default()
+        };
+        let (csrf, seen) = (hidden("csrf"), hidden("seen"));
+        self.post(path, &[&[("csrf", &*csrf), ("seen", &*seen)], fields].concat(), &[]).await
+    }
+
     /// A POST of a form.
     pub async fn post(&self, path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         self.ask("POST", path, &body, headers).await
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+    async fn send(&self, method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> TcpStream {
         let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {}\r\nConnection: close\r\nContent-Length: {}\r\n",
@@ -114,6 +149,11 @@ impl Browser {
         }
         let mut stream = TcpStream::connect(&self.address).await.expect("the dashboard");
         stream.write_all(format!("{head}\r\n{body}").as_bytes()).await.expect("the request sent");
+        stream
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut stream = self.send(method, path, body, headers).await;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
