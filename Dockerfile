@@ -8,9 +8,9 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     CARGO_PROFILE_RELEASE_STRIP=debuginfo cargo build --locked --release \
-    --package ingest --package aggregator --package admin --package emit \
+    --package ingest --package aggregator --package dashboard --package admin --package emit \
     && mkdir -p image/usr/local/bin \
-    && cp target/release/ingest target/release/aggregator target/release/admin target/release/emit image/usr/local/bin
+    && cd target/release && cp ingest aggregator dashboard admin emit /src/image/usr/local/bin
 # The libraries that the programs are linked with, and whom they trust.
 RUN ldd image/usr/local/bin/* | grep -o '/[^ :]*\.so[^ ]*' | sort -u \
     | xargs cp --parents --dereference --target-directory image /etc/ssl/certs/ca-certificates.crt
@@ -27,7 +27,7 @@ ENTRYPOINT ["sh", "-uc", \
 FROM scratch AS programs
 COPY --from=build /src/image /
 LABEL org.opencontainers.image.title="DevToolkit Analytics" \
-      org.opencontainers.image.description="ingest, aggregator, admin and emit: usage events from Kafka to MongoDB" \
+      org.opencontainers.image.description="ingest, aggregator, dashboard, admin and emit: usage events from Kafka to MongoDB" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 ENV PATH=/usr/local/bin

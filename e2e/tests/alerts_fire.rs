@@ -74,6 +74,7 @@ async fn watch(
         mongodb_uri: mongodb_uri.to_owned(),
         ingest: addresses(ingest),
         aggregator: addresses(aggregator),
+        dashboard: Vec::new(),
         certificates: Vec::new(),
         alerts: alerts(&receiver),
     };
@@ -353,6 +354,7 @@ async fn passwords_that_are_wrong_and_certificates_that_end() {
         mongodb_uri: format!("mongodb://watcher:secret@{address}/?{uri_options}"),
         ingest: Vec::new(),
         aggregator: Vec::new(),
+        dashboard: Vec::new(),
         certificates: vec![address.clone()],
         alerts: alerts(&told),
     };

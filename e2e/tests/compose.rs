@@ -2,6 +2,8 @@
 //! order, each with its own secrets and rights alone, and count events.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+#[path = "dashboard/browser.rs"]
+mod browser;
 #[path = "image/dockerfile.rs"]
 mod dockerfile;
 #[path = "compose/file.rs"]
@@ -15,6 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use browser::Browser;
 use bson::{Document, doc};
 use common::day::Day;
 use dockerfile::{stage, value};
@@ -368,6 +371,7 @@ async fn its_services_count_events_with_their_own_secrets_and_rights_alone() {
         .await;
     }
 
+    let _dashboard = the_dashboard_needs_no_other_rights(&local).await;
     let _exporters = exporters(&local, &root).await;
     assert_eq!(refusals(&local), refused_before, "somebody has too few rights");
     rights_end_there(&local, &made).await;
@@ -382,10 +386,49 @@ async fn an_export_needs_no_other_rights(local: &Local) {
     assert!(directory.join("manifest.json").is_file());
 }
 
+/// An administrator signs in, looks at every page, and changes what can be changed.
+async fn the_dashboard_needs_no_other_rights(local: &Local) -> Process {
+    const EMAIL: &str = "root@example.com";
+    let mut words = local.command("admin");
+    words.args(["users", "set-password", "--email", EMAIL, "--password-stdin", "--role", "admin"]);
+    local.finish_with_input("admin", words, "a long password\n").await;
+    let command = local.with_own_address("dashboard", local.command("dashboard"));
+    let dashboard = local.start("dashboard", command);
+    local.until_healthy("dashboard").await;
+    let mut browser = Browser::new(&format!("127.0.0.1:{}", local.port("dashboard", 8090)));
+    browser.sign_in(EMAIL, "a long password").await;
+    for path in [
+        "/",
+        "/tools",
+        "/tools.csv",
+        "/admin",
+        "/admin/users",
+        "/admin/suggestions?status=all",
+        "/admin/config",
+        "/live",
+    ] {
+        browser.page(path).await;
+    }
+    let user = browser.json("/api/v1/users?role=user&limit=1").await["users"][0]["id"].as_str().unwrap().to_owned();
+    let idea = browser.json("/api/v1/suggestions?limit=1").await["suggestions"][0]["id"].as_str().unwrap().to_owned();
+    for (page, what, fields) in [
+        (format!("/admin/users/{user}"), "suspend", [("reason", "spam"), ("", "")]),
+        (format!("/admin/users/{user}"), "role", [("role", "moderator"), ("", "")]),
+        (format!("/admin/users/{user}"), "plan", [("plan", "pro"), ("planStatus", "active")]),
+        (format!("/admin/users/{user}"), "sessions/end", [("all", "yes"), ("", "")]),
+        (format!("/admin/suggestions/{idea}"), "response", [("message", "Thank you."), ("", "")]),
+    ] {
+        let answer = browser.send_form(&page, &format!("{page}/{what}"), &fields).await;
+        assert_eq!(answer.status, 303, "{page} {what}: {}", answer.body);
+    }
+    dashboard
+}
+
 /// The secrets by file, after a second run has changed none.
 async fn secrets_are_made_once(local: &Local) -> BTreeMap<String, String> {
     let files = ["mongodb/keyfile", "mongodb/password", "grafana/password", "ingest/password", "aggregator/password"];
-    let files = files.into_iter().chain(["admin/password", "privacy_officer/password", "monitor/password"]);
+    let files = files.into_iter().chain(["dashboard/password", "admin/password", "privacy_officer/password"]);
+    let files = files.chain(["monitor/password"]);
     let secrets = async || {
         let mut words = local.file.services["secrets"].entrypoint.clone();
         if is_root() {
@@ -553,6 +596,11 @@ async fn rights_end_there(local: &Local, made: &BTreeMap<String, String>) {
         ("aggregator", doc! { "update": "health_checks", "updates": [{ "q": {}, "u": { "$set": { "a": 1 } } }] }),
         ("aggregator", doc! { "delete": "users", "deletes": [{ "q": {}, "limit": 0 }] }),
         ("aggregator", doc! { "drop": "system_analytics" }),
+        ("dashboard", doc! { "insert": "users", "documents": [{}] }),
+        ("dashboard", doc! { "delete": "users", "deletes": [{ "q": {}, "limit": 0 }] }),
+        ("dashboard", doc! { "update": "usage_analytics", "updates": [{ "q": {}, "u": { "$set": { "a": 1 } } }] }),
+        ("dashboard", doc! { "update": "system_analytics", "updates": [{ "q": {}, "u": { "$set": { "a": 1 } } }] }),
+        ("dashboard", doc! { "find": "erasures" }),
         ("admin", doc! { "drop": "usage_analytics" }),
         ("admin", doc! { "createUser": "me", "pwd": "me", "roles": [] }),
         ("privacy_officer", doc! { "find": "dead_letter_replays" }),

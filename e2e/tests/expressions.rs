@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use common::day::Day;
 use e2e::eventually::{PATIENCE, eventually};
+use e2e::http;
 use e2e::load::{bad, tool_uses, tool_uses_at};
 use e2e::servers::alertmanager::AlertmanagerOptions;
 use e2e::servers::monitoring::{Monitoring, MonitoringOptions};
@@ -45,6 +46,8 @@ const NOBODY: &str = "http://127.0.0.1:9/";
 
 struct Pipeline {
     monitoring: Monitoring,
+    /// The dashboard's address.
+    pages: String,
     _programs: Vec<Running>,
     world: World,
     _mongodb: ReplicaSet,
@@ -80,21 +83,25 @@ async fn pipeline() -> Pipeline {
         tokio::try_join!(ReplicaSet::start(mongodb), Kafka::start(KafkaOptions::default())).unwrap();
     // So that today's provisional roll-up runs again and again.
     let world = World::on("expressions", &mongodb.uri(), &kafka.brokers()).await.with_env("AGGREGATOR__REFRESH", "1s");
+    let pages = format!("127.0.0.1:{}", free_port().unwrap());
+    let world = world.with_env("DASHBOARD__LISTEN", &pages);
     two_days(&world).await;
 
     let (workers, ingest): (Vec<_>, Vec<_>) = (0..2).map(|_| serving(&world, "ingest", "run")).unzip();
     let (aggregator, aggregator_address) = serving(&world, "aggregator", "serve");
+    let (dashboard, dashboard_address) = serving(&world, "dashboard", "serve");
     let monitoring = MonitoringOptions {
         mongodb_uri: mongodb.uri(),
         ingest,
         aggregator: vec![aggregator_address],
+        dashboard: vec![dashboard_address],
         certificates: vec![mongodb.member(0).address()],
         alerts: AlertmanagerOptions { page_url: NOBODY.to_owned(), ticket_url: NOBODY.to_owned(), faster: FASTER },
     };
     let monitoring = Monitoring::start(home.path(), Ownership::Owned, &monitoring).await.unwrap();
     let live = world.spawn("emit", &["generate", "--live", "--rate", "200", "--users", USERS, "--tools", TOOLS]);
-    let programs = workers.into_iter().chain([aggregator, live]).collect();
-    Pipeline { monitoring, _programs: programs, world, _mongodb: mongodb, _kafka: kafka, _home: home }
+    let programs = workers.into_iter().chain([aggregator, dashboard, live]).collect();
+    Pipeline { monitoring, pages, _programs: programs, world, _mongodb: mongodb, _kafka: kafka, _home: home }
 }
 
 /// What goes wrong now and then.
@@ -197,6 +204,7 @@ async fn every_expression_of_every_panel_and_every_alert_has_an_answer() {
 
     let start = Instant::now();
     let unanswered = eventually(2 * PATIENCE, "answers", async || {
+        http::get(&pipeline.pages, "/login").await.unwrap();
         let unanswered = unanswered(prometheus, &questions).await;
         (unanswered.is_empty() || start.elapsed() > PATIENCE).then_some(unanswered)
     })

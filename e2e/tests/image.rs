@@ -17,7 +17,7 @@ use e2e::servers::{Home, Ownership, repository};
 use e2e::world::{World, program_path};
 use ignore::WalkBuilder;
 
-const PROGRAMS: [&str; 4] = ["ingest", "aggregator", "admin", "emit"];
+const PROGRAMS: [&str; 5] = ["ingest", "aggregator", "dashboard", "admin", "emit"];
 
 /// What Docker sends to the builder: the files of the checkout that .dockerignore does not leave out. Its patterns begin
 /// with / or **, and so mean to Docker what they mean to git.
@@ -113,6 +113,7 @@ async fn its_steps_build_programs_that_need_nothing_else() {
     run("emit", &["generate", "--events", "1000", "--days", "1", "--until", &yesterday, "--seed", "1"]).await;
     run("ingest", &["run", "--until-caught-up"]).await;
     run("aggregator", &["run", "--date", &yesterday]).await;
+    run("dashboard", &["--version"]).await;
     assert!(stored(&world).await > 0);
 
     let size: u64 = WalkBuilder::new(&image).build().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();

@@ -54,11 +54,12 @@ async fn check_shown(program: &Running, declared: &[Metric]) {
 
 #[tokio::test]
 async fn what_is_shown_is_what_is_declared() {
-    let world = World::new("metrics-declared").await;
+    let world = World::new("metrics-declared").await.with_env("DASHBOARD__LISTEN", "127.0.0.1:0");
     world.run_ok("admin", &["migrate"]).await;
     let programs = [
         (world.spawn("ingest", &["run"]), ingest::metrics::METRICS),
         (world.spawn("aggregator", &["serve"]), aggregator::metrics::METRICS),
+        (world.spawn("dashboard", &["serve"]), dashboard::metrics::METRICS),
     ];
     for (mut program, declared) in programs {
         until_ready(&program).await;

@@ -30,6 +30,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(30);
 /// Where the programs serve their metrics unless told otherwise.
 const INGEST: &str = "127.0.0.1:9464";
 const AGGREGATOR: &str = "127.0.0.1:9465";
+const DASHBOARD: &str = "127.0.0.1:9467";
 /// Nobody listens there: a developer looks at Alertmanager's own page.
 const NOBODY: &str = "http://127.0.0.1:9/";
 
@@ -123,6 +124,7 @@ async fn monitoring_up(run: &Path, addresses: &Addresses) -> anyhow::Result<()> 
         mongodb_uri: addresses.mongodb.clone(),
         ingest: vec![INGEST.to_owned()],
         aggregator: vec![AGGREGATOR.to_owned()],
+        dashboard: vec![DASHBOARD.to_owned()],
         certificates: with_tls(addresses).await?,
         alerts: AlertmanagerOptions { page_url: NOBODY.to_owned(), ticket_url: NOBODY.to_owned(), faster: 1 },
     };
@@ -136,7 +138,10 @@ async fn monitoring_up(run: &Path, addresses: &Addresses) -> anyhow::Result<()> 
     }
     eprintln!("Prometheus:   {} (its alerts: {0}/alerts)", prometheus.server.url());
     eprintln!("Alertmanager: {}", alertmanager.url());
-    eprintln!("watched: `ingest run` on {INGEST} and `aggregator serve` on {AGGREGATOR}, their defaults, and MongoDB");
+    eprintln!(
+        "watched: `ingest run` on {INGEST}, `aggregator serve` on {AGGREGATOR} and `dashboard serve` on {DASHBOARD}, their defaults, and \
+         MongoDB"
+    );
     Ok(())
 }
 

