@@ -1,12 +1,13 @@
 //! What an administrator changes about an account.
 
 use bson::{DateTime, Document, doc, oid::ObjectId};
+use common::audit::Action;
 use common::day::Day;
 use common::documents::user::{self, Plan, Role, SubscriptionStatus};
 
 use crate::app::App;
 use crate::failure::Failure;
-use crate::record::{Target, around};
+use crate::record::{around, on_user};
 use crate::sessions::{self, Which};
 use crate::viewer::Viewer;
 
@@ -36,14 +37,14 @@ pub enum Change {
 }
 
 impl Change {
-    /// In one word, for the record.
-    pub fn name(&self) -> &'static str {
+    /// For the audit log; the reason of a suspension may say something about the person, and stays in the account.
+    fn detail(&self) -> String {
         match self {
-            Self::Suspend { .. } => "user.suspend",
-            Self::Reinstate => "user.reinstate",
-            Self::Role(_) => "user.role",
-            Self::Plan { .. } => "user.plan",
-            Self::Unlock => "user.unlock",
+            Self::Suspend { .. } => "suspend".to_owned(),
+            Self::Reinstate => "reinstate".to_owned(),
+            Self::Role(role) => format!("role {role}"),
+            Self::Plan { plan, status, .. } => format!("plan {plan}, {status}"),
+            Self::Unlock => "unlock".to_owned(),
         }
     }
 
@@ -101,7 +102,8 @@ pub async fn change(app: &App, viewer: &Viewer, id: ObjectId, seen: DateTime, ch
             "nobody suspends their own account or changes their own role: ask another administrator".to_owned(),
         ));
     }
-    around(viewer, change.name(), Target::User(id), async {
+    let act = on_user(app, Action::UsersChange, id, change.detail());
+    around(app, viewer, act, async {
         let users = app.database.collection::<Document>(user::COLLECTION);
         let filter = doc! { "_id": id, "metadata.updatedAt": seen };
         let changed = users.update_one(filter, change.update(DateTime::now())).await?;
@@ -122,7 +124,8 @@ pub async fn change(app: &App, viewer: &Viewer, id: ObjectId, seen: DateTime, ch
 /// # Errors
 /// There is no such session, or MongoDB does not answer.
 pub async fn end_sessions(app: &App, viewer: &Viewer, id: ObjectId, which: Which) -> Result<u64, Failure> {
-    around(viewer, "user.sessions.end", Target::User(id), async {
+    let detail = if matches!(which, Which::One(_)) { "end a session" } else { "end all sessions" };
+    around(app, viewer, on_user(app, Action::UsersChange, id, detail), async {
         let ended = sessions::end(app, id, which).await?;
         match which {
             Which::One(_) if ended == 0 => {

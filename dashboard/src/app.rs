@@ -74,7 +74,8 @@ fn keyring(settings: &Settings) -> anyhow::Result<Keyring> {
         return Ok(Keyring::from_settings(settings)?);
     }
     tracing::warn!(
-        "security.keyring_file names no keyring: sessions end when this process ends; make one with admin keys create, and name it"
+        "security.keyring_file names no keyring: sessions end when this process ends, and the audit log cannot tell later who did what; \
+         make one with admin keys create, and name it"
     );
     let path = std::env::temp_dir().join(format!("devtoolkit-dashboard-{}-{}", std::process::id(), new_token()?));
     let keyring = Keyring::create(&path).context("without security.keyring_file, a key of this process is made")?;

@@ -51,6 +51,11 @@ impl From<mongodb::error::Error> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
+        // A failure that went through a function which knows no failures.
+        let error = match error.downcast::<Self>() {
+            Ok(failure) => return failure,
+            Err(error) => error,
+        };
         match error.downcast::<mongodb::error::Error>() {
             Ok(error) => Self::Database(error),
             Err(error) => Self::Internal(error),

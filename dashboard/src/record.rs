@@ -1,43 +1,35 @@
-//! The one place through which every change by an administrator or a moderator goes.
+//! The one place through which every change by an administrator or a moderator goes, and every look at somebody else's data.
 
-use std::fmt;
 use std::future::Future;
 
 use bson::oid::ObjectId;
+use common::audit::{self, Act, Action, TargetKind};
 
+use crate::app::App;
 use crate::failure::Failure;
 use crate::viewer::Viewer;
 
-/// What is changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// An account.
-    User(ObjectId),
-    /// A suggestion.
-    Suggestion(ObjectId),
+/// On an account.
+pub fn on_user(app: &App, action: Action, id: ObjectId, detail: impl Into<String>) -> Act {
+    Act::on_person(action, Some(&app.keyring), id).with_detail(detail)
 }
 
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::User(id) => write!(f, "user {id}"),
-            Self::Suggestion(id) => write!(f, "suggestion {id}"),
-        }
-    }
+/// On a suggestion.
+pub fn on_suggestion(id: ObjectId, detail: impl Into<String>) -> Act {
+    Act::on(Action::SuggestionsChange, TargetKind::Suggestion, id.to_hex()).with_detail(detail)
 }
 
-/// Does the work, and writes down who did what to whom and how it ended.
+/// Does the work, and writes down before and after who does what to whom. What cannot be written down is not done.
 ///
 /// # Errors
-/// Those of the work.
+/// Those of the work, or MongoDB does not answer.
 pub async fn around<T>(
+    app: &App,
     viewer: &Viewer,
-    action: &'static str,
-    target: Target,
+    act: Act,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let done = work.await;
-    let outcome = if done.is_ok() { "done" } else { "refused" };
-    tracing::info!(actor = %viewer.user, action, %target, outcome, "a change by an administrator");
-    done
+    let act = act.by_user(&app.keyring, viewer.user);
+    let work = async { work.await.map_err(anyhow::Error::new) };
+    audit::around(&app.database, act, work).await.map_err(Failure::from)
 }

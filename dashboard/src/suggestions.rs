@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::people::read_limit;
 use crate::plain;
 use crate::query::{BadParameter, address, once, one_of};
-use crate::record::{Target, around};
+use crate::record::{around, on_suggestion};
 use crate::viewer::Viewer;
 
 /// Suggestions of an answer, where the address does not say how many.
@@ -419,11 +419,12 @@ pub enum Change {
 }
 
 impl Change {
-    fn name(&self) -> &'static str {
+    /// For the audit log.
+    fn detail(&self) -> String {
         match self {
-            Self::Status(_) => "suggestion.status",
-            Self::Response(_) => "suggestion.response",
-            Self::Work { .. } => "suggestion.work",
+            Self::Status(status) => format!("status {status}"),
+            Self::Response(_) => "response".to_owned(),
+            Self::Work { .. } => "work".to_owned(),
         }
     }
 
@@ -461,21 +462,21 @@ impl Change {
 /// # Errors
 /// There is no such suggestion, somebody changed it meanwhile, the state cannot become the other one, or MongoDB does not answer.
 pub async fn change(app: &App, viewer: &Viewer, id: ObjectId, seen: DateTime, change: Change) -> Result<(), Failure> {
-    around(viewer, change.name(), Target::Suggestion(id), async {
+    // Before the entry: the message names an id, and no entry may.
+    if let Change::Work { work: Implementation { assigned_to: Some(person), .. }, .. } = &change {
+        check_staff(&app.database, *person).await?;
+    }
+    around(app, viewer, on_suggestion(id, change.detail()), async {
         let before = read(&app.database, id).await?;
         if before.metadata.updated_at != seen {
             return Err(changed_meanwhile("suggestion"));
         }
-        match &change {
-            Change::Status(status) if !next_states(before.status).contains(status) => {
-                let next: Vec<_> = next_states(before.status).iter().map(|status| status.as_str()).collect();
-                let expected = format!("one of {}, because the suggestion is {}", next.join(", "), before.status);
-                return Err(Failure::field("status", status.as_str(), expected));
-            }
-            Change::Work { work: Implementation { assigned_to: Some(person), .. }, .. } => {
-                check_staff(&app.database, *person).await?;
-            }
-            _ => {}
+        if let Change::Status(status) = &change
+            && !next_states(before.status).contains(status)
+        {
+            let next: Vec<_> = next_states(before.status).iter().map(|status| status.as_str()).collect();
+            let expected = format!("one of {}, because the suggestion is {}", next.join(", "), before.status);
+            return Err(Failure::field("status", status.as_str(), expected));
         }
         let filter = doc! { "_id": id, "metadata.updatedAt": seen };
         let changed = all(&app.database).update_one(filter, change.update(viewer.user, DateTime::now())?).await?;

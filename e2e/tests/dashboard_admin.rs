@@ -235,6 +235,37 @@ async fn an_administrator_changes_an_account_and_nobody_their_own_role() {
     assert_eq!(admin.get("/admin/users/0123456789abcdef01234567").await.status, 404);
     assert_eq!(admin.get("/admin/users/x").await.status, 404);
     assert_eq!(admin.get("/admin").await.status, 200);
+
+    // All of it is in the audit log, the refused with why, and no id, no reason and no address of anybody.
+    let entries = stage.world.db().collection::<Document>("audit_log").find(doc! { "phase": "ended" }).await.unwrap();
+    let entries: Vec<Document> = entries.try_collect().await.unwrap();
+    let has = |action: &str, detail: &str, outcome: &str| {
+        entries.iter().any(|entry| {
+            let is = |field, value| entry.get_str(field).is_ok_and(|found| found == value);
+            let by_whom = entry.get_document("who").unwrap().get_str("user");
+            is("action", action)
+                && is("detail", detail)
+                && is("outcome", outcome)
+                && by_whom.is_ok_and(|user| user.len() > 64)
+        })
+    };
+    for detail in [
+        "suspend",
+        "reinstate",
+        "plan enterprise, active",
+        "role moderator",
+        "unlock",
+        "end a session",
+        "end all sessions",
+    ] {
+        assert!(has("users.change", detail, "succeeded"), "{detail}: {entries:#?}");
+    }
+    assert!(has("users.change", "role admin", "failed") && has("users.read", "the user's page", "succeeded"));
+    let text = format!("{entries:?}");
+    assert!(
+        !text.contains(&id.to_hex()) && !text.contains(&me.to_hex()) && !text.contains("spam") && !text.contains('@')
+    );
+    stage.world.run_ok("admin", &["audit", "verify"]).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use bson::{DateTime, oid::ObjectId};
+use common::audit::Action;
 use common::day::Day;
 use common::documents::User;
 use common::documents::user::{Plan, Role, SubscriptionStatus};
@@ -24,6 +25,7 @@ use crate::failure::Failure;
 use crate::form::Form;
 use crate::people::{Standing, standings};
 use crate::person;
+use crate::record::{around, on_user};
 use crate::sessions::{self, Which};
 use crate::suggestions;
 use crate::viewer::Viewer;
@@ -81,12 +83,16 @@ pub async fn page(
     RawQuery(text): RawQuery,
 ) -> Result<Response, Failure> {
     let (id, today) = (read_id(&id)?, Day::today());
-    let (person, sessions, suggestions) = tokio::try_join!(
-        person::read(&app.database, id, today),
-        sessions::list(&app, id),
-        suggestions::of_user(&app.database, id, SUGGESTIONS),
-    )?;
-    let person = person.ok_or_else(no_user)?;
+    let look = async {
+        let (person, sessions, suggestions) = tokio::try_join!(
+            person::read(&app.database, id, today),
+            sessions::list(&app, id),
+            suggestions::of_user(&app.database, id, SUGGESTIONS),
+        )?;
+        Ok((person.ok_or_else(no_user)?, sessions, suggestions))
+    };
+    let act = on_user(&app, Action::UsersRead, id, "the user's page");
+    let (person, sessions, suggestions) = around(&app, &viewer, act, look).await?;
     let user = &person.user;
     let name = format!("{} {}", user.profile.first_name, user.profile.last_name).trim().to_owned();
     let frame = Frame::of(&viewer, if name.is_empty() { user.email.clone() } else { name.clone() }, "/admin/users");

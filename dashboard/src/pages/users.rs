@@ -6,7 +6,8 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use common::documents::user::{Plan, Role};
+use common::audit::{Act, Action, TargetKind};
+use common::documents::user::{self, Plan, Role};
 
 use super::choice::{Choice, choices};
 use super::frame::Frame;
@@ -17,6 +18,7 @@ use crate::csv;
 use crate::failure::Failure;
 use crate::people::{self, Account, Listed, Search, Standing};
 use crate::plain::rfc3339;
+use crate::record::around;
 use crate::viewer::Viewer;
 use crate::words::Language;
 
@@ -112,9 +114,12 @@ const COLUMNS: [&str; 12] = [
 ///
 /// # Errors
 /// As [`page`].
-pub async fn csv(State(app): State<Arc<App>>, RawQuery(text): RawQuery) -> Result<Response, Failure> {
-    let search = Search::parse(text.as_deref().unwrap_or_default())?;
-    let listed = people::find(&app.database, &search).await?;
+pub async fn csv(
+    State(app): State<Arc<App>>,
+    Extension(viewer): Extension<Viewer>,
+    RawQuery(text): RawQuery,
+) -> Result<Response, Failure> {
+    let listed = taken_away(&app, &viewer, text.as_deref()).await?;
     let line = |account: Account| {
         let standings: Vec<_> = account.standings.iter().map(|standing| standing.as_str()).collect();
         vec![
@@ -139,7 +144,17 @@ pub async fn csv(State(app): State<Arc<App>>, RawQuery(text): RawQuery) -> Resul
 ///
 /// # Errors
 /// As [`page`].
-pub async fn json(State(app): State<Arc<App>>, RawQuery(text): RawQuery) -> Result<Response, Failure> {
-    let search = Search::parse(text.as_deref().unwrap_or_default())?;
-    respond::json(&people::find(&app.database, &search).await?)
+pub async fn json(
+    State(app): State<Arc<App>>,
+    Extension(viewer): Extension<Viewer>,
+    RawQuery(text): RawQuery,
+) -> Result<Response, Failure> {
+    respond::json(&taken_away(&app, &viewer, text.as_deref()).await?)
+}
+
+/// Accounts that leave the dashboard as a file or for a program: that is written down.
+async fn taken_away(app: &App, viewer: &Viewer, text: Option<&str>) -> Result<Listed, Failure> {
+    let search = Search::parse(text.unwrap_or_default())?;
+    let act = Act::on(Action::UsersRead, TargetKind::Database, user::COLLECTION).with_detail("a list of users");
+    around(app, viewer, act, people::find(&app.database, &search)).await
 }
