@@ -5,7 +5,7 @@
 //! of `common::demo`, [`dead_letters`] shows what ingest refused and sends it again. [`suspicious`], [`slow_queries`] and
 //! [`storage`] say who attacks logins, what the database is slow at (with [`profiler`]), and what fills its disk. [`privacy`] is what a
 //! person may ask for, and [`erasure`] how a person is erased. [`audit`] shows and checks what was written down about
-//! all that. [`keys`] makes, rotates and retires the keys of `common::keyring`,
+//! all that, [`config`] changes settings of the application. [`keys`] makes, rotates and retires the keys of `common::keyring`,
 //! [`secrets`] protects what stands unprotected; [`protected`] says in which fields.
 //!
 //! [`report`] and [`text`] are how they show what they did or found, [`since`] how they are told a time, [`updates`] how
@@ -14,6 +14,7 @@
 
 pub mod anonymisation;
 pub mod audit;
+pub mod config;
 pub mod dead_letters;
 pub mod erasure;
 pub mod identity;

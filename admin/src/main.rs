@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use admin::{
-    audit, dead_letters, keys, migrate, privacy, secrets, seed_demo, slow_queries, storage, suspicious, users,
+    audit, config, dead_letters, keys, migrate, privacy, secrets, seed_demo, slow_queries, storage, suspicious, users,
 };
 use clap::{Parser, Subcommand};
 use common::program::{self, Common};
@@ -34,6 +34,9 @@ Examples:
   admin secrets protect --dry-run          which tokens, passwords and secret values are unprotected
   admin users set-password --email ada@example.com --password-stdin --role admin
                                            an account to sign in to the dashboard with
+  admin config list                        the settings of the application, and what each may be
+  admin config set ingest_max_events_per_second 5000
+                                           change one; the programs take it over within seconds
   admin audit list --since 7d              who did what with personal data and settings
   admin audit verify                       whether an entry of the audit log was changed or removed
 
@@ -59,6 +62,7 @@ enum Command {
     Secrets(secrets::Options),
     Users(users::Options),
     Audit(audit::Options),
+    Config(config::Options),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
             Command::Secrets(options) => secrets::run(&settings, &options).await,
             Command::Users(options) => users::run(&settings, &options).await,
             Command::Audit(options) => audit::run(&settings, &options).await,
+            Command::Config(options) => config::run(&settings, &options).await,
         }
     })
 }

@@ -6,11 +6,13 @@
 //! [`kafka`] and [`mongo`] connect it. [`keyring`] holds the keys that
 //! protect secrets in the database, [`secrets`] is what the database holds instead of them. [`size`] says how large a message
 //! may be. [`address`] gives a host one spelling, and [`suspicious`] is what counts as an attack on logins. [`personal`] is the
-//! register of personal fields. [`audit`] writes down who did what.
+//! register of personal fields. [`audit`] writes down who did what, and [`configuration`] holds the rules of `system_configuration`
+//! and changes its settings.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod address;
 pub mod audit;
+pub mod configuration;
 pub mod day;
 pub mod demo;
 pub mod documents;

@@ -4,12 +4,12 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use bson::{Bson, Document, doc};
+use bson::{Document, doc};
 use common::documents::system_configuration::{
     self, EVENTS_PER_SECOND, INGEST_LIMITS, SOURCE_EVENTS_PER_MINUTE, TOOL_EVENTS_PER_MINUTE, USER_EVENTS_PER_MINUTE,
 };
 use common::telemetry::{Part, Readiness};
-use common::{mongo, settings};
+use common::{configuration, mongo, settings};
 use futures::TryStreamExt;
 use mongodb::Database;
 use tokio::sync::watch;
@@ -124,27 +124,10 @@ pub fn find<'a>(documents: &'a [Document], key: &str) -> Result<Option<Found<'a>
 
 /// The limit in a configuration document; 0 is none.
 fn limit(document: &Document) -> Result<Option<NonZeroU32>, String> {
-    if !document.get_str("dataType").is_ok_and(|kind| kind == "number") {
-        return Err("dataType is not \"number\"".to_owned());
-    }
-    let number = |value: Option<&Bson>| match value {
-        Some(Bson::Int32(number)) => Some(f64::from(*number)),
-        Some(Bson::Int64(number)) => Some(*number as f64),
-        Some(Bson::Double(number)) => Some(*number),
-        _ => None,
-    };
-    let value = number(document.get("value")).ok_or("value is not a number")?;
+    let value = configuration::checked_value(document).map_err(|why| why.to_string())?;
+    let value = configuration::as_number(value).ok_or("dataType is not \"number\"")?;
     if value.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&value) {
         return Err(format!("value is {value}, expected a whole number from 0 to {}", u32::MAX));
-    }
-    let validation = document.get_document("validation").ok();
-    let bound = |name| number(validation.and_then(|validation| validation.get(name)));
-    if bound("min").is_some_and(|min| value < min) || bound("max").is_some_and(|max| value > max) {
-        return Err(format!("value is {value}, outside its own validation.min and validation.max"));
-    }
-    let allowed = validation.and_then(|validation| validation.get_array("enum").ok());
-    if allowed.is_some_and(|allowed| !allowed.iter().any(|allowed| number(Some(allowed)) == Some(value))) {
-        return Err(format!("value is {value}, which is not in its own validation.enum"));
     }
     Ok(NonZeroU32::new(value as u32))
 }
@@ -160,6 +143,8 @@ fn report(key: &'static str, problem: &str) {
 
 #[cfg(test)]
 mod tests {
+    use bson::Bson;
+
     use super::*;
 
     #[test]
