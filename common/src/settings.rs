@@ -40,6 +40,8 @@ pub struct Settings {
     pub security: Security,
     /// `[privacy]`: whether and when the raw events of a day are anonymised.
     pub privacy: Privacy,
+    /// `[backup]`: where backups are kept, and for whom they are encrypted.
+    pub backup: Backup,
     /// `[telemetry]`: logs, metrics and health.
     pub telemetry: Telemetry,
 }
@@ -343,6 +345,59 @@ impl Privacy {
     }
 }
 
+/// `[backup]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Backup {
+    /// Where backups are kept: `file:///path` or `s3://bucket/prefix`; empty for nowhere.
+    pub storage: String,
+    /// `http(s)://host:port` of a server that speaks S3's API; empty takes Amazon's for `region`.
+    pub endpoint: String,
+    /// S3's region.
+    pub region: String,
+    /// S3's access key.
+    pub access_key: String,
+    /// S3's secret key.
+    #[serde(serialize_with = "shown::masked")]
+    pub secret_key: SecretString,
+    /// File with S3's secret key, instead of `secret_key`; empty names none.
+    pub secret_key_file: PathBuf,
+    /// A second place, in another region, that `admin backup copy` keeps equal to the first; empty for none.
+    pub second_storage: String,
+    /// As `endpoint`, of the second place.
+    pub second_endpoint: String,
+    /// As `region`, of the second place.
+    pub second_region: String,
+    /// The age recipient for whom backups are encrypted, `age1…`.
+    pub recipient: String,
+    /// File with the age identity of `recipient`; only restoring and verifying need it. Empty names none.
+    pub identity_file: PathBuf,
+    /// Days back to which the database can be restored to any second, 1 to 365.
+    pub keep_days: u32,
+    /// Months that the monthly archive is kept, 1 to 120.
+    pub keep_months: u32,
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self {
+            storage: String::new(),
+            endpoint: String::new(),
+            region: "us-east-1".into(),
+            access_key: String::new(),
+            secret_key: SecretString::default(),
+            secret_key_file: PathBuf::new(),
+            second_storage: String::new(),
+            second_endpoint: String::new(),
+            second_region: "us-west-2".into(),
+            recipient: String::new(),
+            identity_file: PathBuf::new(),
+            keep_days: 7,
+            keep_months: 12,
+        }
+    }
+}
+
 /// `[telemetry]`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -441,9 +496,10 @@ impl Settings {
             .merge(environment.clone())
             .extract()
             .map_err(|error| invalid(&error, "the environment"))?;
-        let Self { kafka, mongodb, .. } = &mut settings;
+        let Self { kafka, mongodb, backup, .. } = &mut settings;
         read_password("kafka.password_file", &kafka.password_file, &mut kafka.password)?;
         read_password("mongodb.password_file", &mongodb.password_file, &mut mongodb.password)?;
+        read_password("backup.secret_key_file", &backup.secret_key_file, &mut backup.secret_key)?;
         kafka.brokers = brokers::normalised(&kafka.brokers, &kafka.security_protocol)
             .map_err(|expected| SettingsError::unusable("kafka.brokers", format!("{:?}", kafka.brokers), expected))?;
         settings.check()?;
@@ -465,6 +521,8 @@ impl Settings {
         in_range("aggregator.scan_readers", self.aggregator.scan_readers, 1, 64)?;
         in_range("aggregator.scan_memory_mib", self.aggregator.scan_memory_mib, 16, 65_536)?;
         in_range("kafka.partitions", usize::try_from(self.kafka.partitions).unwrap_or(0), 1, 10_000)?;
+        in_range("backup.keep_days", self.backup.keep_days as usize, 1, 365)?;
+        in_range("backup.keep_months", self.backup.keep_months as usize, 1, 120)?;
         for (key, value) in [
             ("security.account_failures", self.security.account_failures),
             ("security.address_failures", self.security.address_failures),
@@ -566,7 +624,7 @@ fn environment() -> Figment {
 }
 
 /// Settings whose values are not shown.
-const SECRETS: [&str; 3] = ["kafka.password", "mongodb.password", "mongodb.uri"];
+const SECRETS: [&str; 4] = ["backup.secret_key", "kafka.password", "mongodb.password", "mongodb.uri"];
 
 /// Takes the password from its file, where one is named. A line end after it, which most editors add, is not part of it.
 fn read_password(key: &'static str, file: &Path, password: &mut SecretString) -> Result<(), SettingsError> {

@@ -36,7 +36,8 @@ pub(super) fn shown(settings: &Settings, layers: &Layers) -> serde_json::Result<
 
 fn source(key: &str, layers: &Layers) -> String {
     let Layers { environment, file, file_name } = layers;
-    let password_file = key.strip_suffix("password").map(|section| format!("{section}password_file"));
+    let is_secret = key.ends_with("password") || key.ends_with("secret_key");
+    let password_file = is_secret.then(|| format!("{key}_file"));
     if environment.contains(key) {
         format!("environment: {ENVIRONMENT_PREFIX}{}", key.to_uppercase().replace('.', "__"))
     } else if file.contains(key) {

@@ -1,0 +1,28 @@
+//! Backups of the database, and restores to a second. No other program is needed on the server's host.
+//!
+//! [`full`] reads every collection while others write, and saves the [`oplog`] of that time; [`range`] saves the oplog since the
+//! last backup. Both write a [`stream`] of documents as objects, compressed and encrypted ([`age`]), into a [`store`], and a
+//! [`manifest`] last. [`catalog`] knows which backups there are and to which seconds they restore. [`restore`] loads a full
+//! backup into a [`target`], and applies entries of the oplog ([`entry`], [`diff`]) with [`replay`].
+//!
+//! [`moment`] is a point of the oplog, [`documents`] is raw BSON from and to the server, [`progress`] is what a terminal shows,
+//! [`hash`] is SHA-256.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod age;
+pub mod catalog;
+pub mod diff;
+pub mod documents;
+pub mod entry;
+pub mod full;
+pub mod hash;
+pub mod manifest;
+pub mod moment;
+pub mod oplog;
+pub mod progress;
+pub mod range;
+pub mod replay;
+pub mod restore;
+pub mod store;
+pub mod stream;
+pub mod target;
