@@ -8,12 +8,15 @@
 //! all that, [`config`] changes settings of the application. [`keys`] makes, rotates and retires the keys of `common::keyring`,
 //! [`secrets`] protects what stands unprotected; [`protected`] says in which fields.
 //!
+//! [`backup`] makes, verifies and restores backups, and [`recover`] is a restore with all that follows from it.
+//!
 //! [`report`] and [`text`] are how they show what they did or found, [`since`] how they are told a time, [`updates`] how
 //! they change many documents.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod anonymisation;
 pub mod audit;
+pub mod backup;
 pub mod config;
 pub mod dead_letters;
 pub mod erasure;
@@ -23,6 +26,7 @@ pub mod migrate;
 pub mod privacy;
 pub mod profiler;
 pub mod protected;
+pub mod recover;
 pub mod report;
 pub mod secrets;
 pub mod seed_demo;

@@ -4,7 +4,8 @@
 use std::process::ExitCode;
 
 use admin::{
-    audit, config, dead_letters, keys, migrate, privacy, secrets, seed_demo, slow_queries, storage, suspicious, users,
+    audit, backup, config, dead_letters, keys, migrate, privacy, recover, secrets, seed_demo, slow_queries, storage,
+    suspicious, users,
 };
 use clap::{Parser, Subcommand};
 use common::program::{self, Common};
@@ -12,7 +13,7 @@ use common::telemetry;
 
 /// The operator's program of DevToolkit Analytics: brings the database and the Kafka topics in order, fills a demo, deals
 /// with dead letters, exports and erases what is kept about people, makes accounts, finds attacks on logins, slow queries and what fills
-/// the disk, and keeps the keys that protect secrets.
+/// the disk, keeps the keys that protect secrets, and makes and restores backups.
 #[derive(Debug, Parser)]
 #[command(
     name = "admin",
@@ -39,6 +40,8 @@ Examples:
                                            change one; the programs take it over within seconds
   admin audit list --since 7d              who did what with personal data and settings
   admin audit verify                       whether an entry of the audit log was changed or removed
+  admin backup run --full                  save every collection, encrypted
+  admin recover --to 2024-01-15T10:30:00Z  restore the database to the end of a second, and lose no event
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or settings."
 )]
@@ -63,6 +66,8 @@ enum Command {
     Users(users::Options),
     Audit(audit::Options),
     Config(config::Options),
+    Backup(backup::Options),
+    Recover(recover::Options),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +88,8 @@ fn main() -> ExitCode {
             Command::Users(options) => users::run(&settings, &options).await,
             Command::Audit(options) => audit::run(&settings, &options).await,
             Command::Config(options) => config::run(&settings, &options).await,
+            Command::Backup(options) => backup::run(&settings, &options).await,
+            Command::Recover(options) => recover::run(&settings, &options).await,
         }
     })
 }

@@ -52,3 +52,11 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
         Command::Reapply(options) => reapply::run(settings, options).await,
     }
 }
+
+/// Erases again who came back with a restore, as `admin privacy reapply` does.
+///
+/// # Errors
+/// There is no keyring, or MongoDB or Kafka fails.
+pub async fn reapply(settings: &Settings) -> anyhow::Result<()> {
+    reapply::run(settings, &reapply::Options::default()).await
+}

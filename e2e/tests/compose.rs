@@ -428,7 +428,7 @@ async fn the_dashboard_needs_no_other_rights(local: &Local) -> Process {
 async fn secrets_are_made_once(local: &Local) -> BTreeMap<String, String> {
     let files = ["mongodb/keyfile", "mongodb/password", "grafana/password", "ingest/password", "aggregator/password"];
     let files = files.into_iter().chain(["dashboard/password", "admin/password", "privacy_officer/password"]);
-    let files = files.chain(["monitor/password"]);
+    let files = files.chain(["backup/password", "recovery/password", "monitor/password"]);
     let secrets = async || {
         let mut words = local.file.services["secrets"].entrypoint.clone();
         if is_root() {

@@ -12,7 +12,7 @@ use crate::erasure::{Context, again, requests, work};
 ///
 /// Looks at every id in the database, and erases those that have a tombstone. Until it has run after a restore, `ingest` and
 /// `aggregator serve` are not ready.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(super) struct Options {
     /// Say what would be done, and do nothing
     #[arg(long)]

@@ -1,0 +1,47 @@
+//! `admin backup create-identity`.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use backup::age::Identity;
+use clap::Args;
+use common::print_line;
+use common::terminal;
+use serde_json::json;
+
+/// Make the key pair of the backups
+///
+/// The file decrypts every backup: move it to another machine than the database, and keep a second copy of it. The recipient, which
+/// is printed, only encrypts: it is the setting backup.recipient. The file is that of age-keygen, so that age --decrypt reads the
+/// backups' objects, too.
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// The file of the identity; it must not exist
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Print JSON instead of sentences
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(options: &Options) -> anyhow::Result<()> {
+    let identity = Identity::generate()?;
+    let text = identity.file_text()?;
+    let file = options.out.display();
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&options.out);
+    let mut opened = opened.with_context(|| format!("{file} cannot be made: name a file that does not exist"))?;
+    opened
+        .write_all(text.as_bytes())
+        .and_then(|()| opened.sync_all())
+        .with_context(|| format!("{file} cannot be written"))?;
+    let recipient = identity.recipient().to_string();
+    if options.json {
+        return terminal::print_json(&json!({ "file": options.out, "recipient": recipient }));
+    }
+    print_line!("recipient = \"{recipient}\"");
+    print_line!("put this line into [backup] of the settings, and {file} where no backup and no database is");
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! Restores, for `admin backup restore` and `admin recover`.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::sync::Arc;
+
+use anyhow::{bail, ensure};
+use backup::age::Identity;
+use backup::catalog::Catalog;
+use backup::manifest::{self, Consumed, Range};
+use backup::moment::{parse_second, second_text};
+use backup::progress::Progress;
+use backup::restore::{self, Plan, Restored};
+use backup::store::Store;
+use backup::target::Target;
+use bson::doc;
+use common::error_line;
+use common::program::WrongUsage;
+use mongodb::Database;
+
+/// What `--to` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// The end of this second.
+    Second(u32),
+    /// Everything that is saved.
+    Latest,
+}
+
+impl To {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "latest" {
+            return Ok(Self::Latest);
+        }
+        parse_second(text).map(Self::Second).map_err(|error| format!("{error:#}, or latest"))
+    }
+}
+
+/// A place with backups.
+pub struct Source {
+    /// The storage.
+    pub store: Arc<Store>,
+    /// What it has.
+    pub catalog: Catalog,
+}
+
+impl Source {
+    /// Lists the storage.
+    ///
+    /// # Errors
+    /// The storage cannot be listed.
+    pub async fn open(store: Arc<Store>) -> anyhow::Result<Self> {
+        Ok(Self { catalog: Catalog::read(&store).await?, store })
+    }
+
+    /// The way there.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn plan(&self, to: To) -> anyhow::Result<Plan<'_>> {
+        let (plan, second) = match to {
+            To::Second(second) => (self.catalog.plan(second), Some(second)),
+            To::Latest => (self.catalog.latest(), None),
+        };
+        let (full, ranges) = plan.map_err(anyhow::Error::msg)?;
+        Ok(Plan { full, ranges, second })
+    }
+
+    /// A full backup alone.
+    ///
+    /// # Errors
+    /// There is none of this name, or something is wrong with it.
+    pub fn to_backup(&self, id: &str) -> anyhow::Result<Plan<'_>> {
+        Ok(Plan { full: self.catalog.full(id)?, ranges: Vec::new(), second: None })
+    }
+
+    /// Restores beside the live collections, and then puts the restored ones into their place.
+    ///
+    /// # Errors
+    /// See [`restore::run`].
+    pub async fn restore(
+        &self,
+        database: Database,
+        identity: &Identity,
+        plan: &Plan<'_>,
+        progress: &Progress,
+    ) -> anyhow::Result<Restored> {
+        let mut target = Target::beside(database);
+        let restored = restore::run(&mut target, &self.store, identity, plan, false, progress).await?;
+        progress.say("renaming");
+        target.swap().await?;
+        Ok(restored)
+    }
+
+    /// Restores into a scratch database, and compares every document that was loaded with the manifest.
+    ///
+    /// # Errors
+    /// See [`restore::run`].
+    pub async fn rehearse(
+        &self,
+        scratch: Database,
+        identity: &Identity,
+        plan: &Plan<'_>,
+        progress: &Progress,
+    ) -> anyhow::Result<Restored> {
+        let mut target = Target::alone(scratch);
+        let restored = restore::run(&mut target, &self.store, identity, plan, true, progress).await?;
+        target.clear().await?;
+        Ok(restored)
+    }
+
+    /// How far ingest was when the last backup was made that is a part of the plan as a whole: what came before is restored.
+    ///
+    /// # Errors
+    /// A manifest cannot be read.
+    pub async fn consumed(&self, plan: &Plan<'_>) -> anyhow::Result<Option<Consumed>> {
+        let whole = plan.ranges.iter().rev().filter(|range| plan.second.is_none_or(|second| range.to.second <= second));
+        for range in whole {
+            let range: Range = manifest::read(&self.store, &range.key).await?;
+            if range.consumed.is_some() {
+                return Ok(range.consumed);
+            }
+        }
+        Ok(plan.full.consumed.clone())
+    }
+}
+
+/// The database that restores are tried in.
+pub fn scratch_name(database: &str) -> String {
+    format!("{database}_rehearsal")
+}
+
+/// What a plan restores, in words.
+pub fn in_words(plan: &Plan<'_>) -> String {
+    match (plan.second, plan.ranges.last()) {
+        (Some(second), _) => {
+            format!("the end of {} (full backup {}, and the oplog)", second_text(second), plan.full.id)
+        }
+        (None, Some(last)) => {
+            format!("all that is saved, to {} (full backup {}, and the oplog)", last.to.text(), plan.full.id)
+        }
+        (None, None) => format!("full backup {}, of {}", plan.full.id, plan.full.to.text()),
+    }
+}
+
+/// Asks whether a database may be overwritten, unless it is empty.
+///
+/// # Errors
+/// The answer is no, or nobody can be asked.
+pub async fn confirm(database: &Database, plan: &Plan<'_>) -> anyhow::Result<()> {
+    let names = database.list_collection_names().filter(doc! { "name": { "$not": bson::Regex {
+        pattern: "^system\\.".try_into()?,
+        options: "".try_into()?,
+    } } });
+    let count = names.await?.len();
+    if count == 0 {
+        return Ok(());
+    }
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        let reason =
+            "nobody can be asked here, because stdin is not a terminal; pass --yes to overwrite without asking";
+        bail!(WrongUsage(reason.to_owned()));
+    }
+    let name = database.name();
+    error_line!("This overwrites database {name} ({count} collections) with {}.", in_words(plan));
+    error_line!("Stop ingest, aggregator and dashboard first. Type the name of the database to go on:");
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer)?;
+    ensure!(answer.trim() == name, "the answer is not the name of the database: nothing was changed");
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! Backups: what is lost comes back to the second, no event is lost, and damage is refused by name.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests and their helpers")]
+
+#[path = "backup/churn.rs"]
+mod churn;
+#[path = "backup/dump.rs"]
+mod dump;
+#[path = "backup/place.rs"]
+mod place;
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use dump::{Dump, collections, dump};
+use e2e::eventually::{PATIENCE, eventually};
+use e2e::load::{stored, tool_uses};
+use futures::TryStreamExt;
+use place::Place;
+use serde_json::Value;
+
+/// Waits for the end of a second, and returns the second.
+async fn end_of_second() -> String {
+    let second = chrono::Utc::now();
+    let left = 1_000 - second.timestamp_subsec_millis();
+    tokio::time::sleep(Duration::from_millis(u64::from(left) + 20)).await;
+    second.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+fn assert_same(found: &Dump, expected: &Dump) {
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (name, collection) in expected {
+        let other = &found[name];
+        assert_eq!((&other.options, &other.indexes), (&collection.options, &collection.indexes), "{name}");
+        assert_eq!(other.documents.len(), collection.documents.len(), "{name}");
+        for (found, expected) in other.documents.iter().zip(&collection.documents) {
+            // As bytes: the order of fields counts, too.
+            assert!(found == expected, "{name}: {found:?} instead of {expected:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_database_comes_back_to_the_second_and_no_event_is_lost() {
+    const EVENTS: usize = 3_000;
+    const LATER: usize = 500;
+    let place = Place::new("backup").await;
+    let world = &place.world;
+    world.run_ok("admin", &["migrate"]).await;
+    world.run_ok("admin", &["seed-demo", "--users", "30", "--tools", "5"]).await;
+    world.produce(&tool_uses(0, EVENTS)).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+
+    // Others write while every backup is made.
+    let churn = churn::start(world.db().clone());
+    place.saves(&["backup", "run", "--full"]).await;
+    place.saves(&["backup", "run", "--incremental"]).await;
+    churn::structures(world.db()).await;
+    place.saves(&["backup", "run", "--incremental"]).await;
+    churn.stop().await;
+    let before = dump(world.db()).await;
+    let second = end_of_second().await;
+
+    // What comes after the second must not come back with it; the events come from Kafka.
+    world.produce(&tool_uses(EVENTS, LATER)).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    world.db().collection::<Document>("users").delete_many(doc! {}).await.unwrap();
+    world.db().drop().await.unwrap();
+
+    let said = place.restores(&["recover", "--to", &second, "--yes"]).await;
+    assert!(said.contains("minutes: restored") && said.contains("now start ingest"), "{said}");
+    let after = dump(world.db()).await;
+    assert_same(&after, &before);
+    assert_eq!(stored(world).await, EVENTS as u64);
+
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    assert_eq!(stored(world).await, (EVENTS + LATER) as u64, "events of after the second");
+    let listed: Value = serde_json::from_str(&place.saves(&["backup", "list", "--json"]).await).unwrap();
+    assert_eq!(listed["holes"], Value::Array(vec![]), "{listed}");
+
+    // The restore itself is in the oplog: the history goes on.
+    place.saves(&["backup", "run", "--incremental"]).await;
+    place.restores(&["backup", "restore", "--to", &second, "--yes"]).await;
+    assert_same(&dump(world.db()).await, &before);
+    let said = place.restores(&["backup", "restore", "--to", "latest", "--yes", "--json"]).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["collections"]["usage_analytics"], EVENTS + LATER, "{said}");
+}
+
+#[tokio::test]
+async fn the_boundary_of_a_second_is_exact_on_both_sides() {
+    let place = Place::new("backup-second").await;
+    let database = place.world.db();
+    let marks = database.collection::<Document>("marks");
+    marks.insert_one(doc! { "_id": 0 }).await.unwrap();
+    place.saves(&["backup", "run", "--full"]).await;
+    let begin = std::time::Instant::now();
+    let mut number = 0;
+    while begin.elapsed() < Duration::from_millis(2_500) {
+        number += 1;
+        marks.insert_one(doc! { "_id": number, "text": "x" }).await.unwrap();
+    }
+    database.drop().await.unwrap();
+
+    // The server's own record says when each was written.
+    let oplog = database.client().database("local").collection::<Document>("oplog.rs");
+    let ours = doc! { "ns": format!("{}.marks", database.name()), "op": "i" };
+    let entries: Vec<Document> = oplog.find(ours).sort(doc! { "ts": 1 }).await.unwrap().try_collect().await.unwrap();
+    let second_of = |entry: &Document| entry.get_datetime("wall").unwrap().timestamp_millis().div_euclid(1_000);
+    let middle = second_of(entries.last().unwrap()) - 1;
+    let text = |second: i64| {
+        chrono::DateTime::from_timestamp(second, 0).unwrap().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+    };
+    let (inside, outside): (Vec<&Document>, Vec<&Document>) =
+        entries.iter().partition(|entry| second_of(entry) <= middle);
+    let millis = |entry: &Document| entry.get_datetime("wall").unwrap().timestamp_millis().rem_euclid(1_000);
+    assert!(
+        millis(inside.last().unwrap()) > 900 && millis(outside.first().unwrap()) < 100,
+        "no marks near the boundary"
+    );
+
+    let refused = place.restores_not(&["recover", "--to", &text(middle + 3_600), "--yes"]).await;
+    assert!(refused.contains("cannot be restored") && refused.contains("possible is from"), "{refused}");
+    place.restores(&["recover", "--to", &text(middle), "--yes"]).await;
+    let back: Vec<Document> = marks.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap().try_collect().await.unwrap();
+    let expected: Vec<&Document> = inside.iter().map(|entry| entry.get_document("o").unwrap()).collect();
+    assert_eq!(back.iter().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn damage_is_refused_by_name_and_changes_nothing() {
+    let place = Place::new("backup-damage").await;
+    let database = place.world.db();
+    let marks = database.collection::<Document>("marks");
+    let note = async |number: i32| {
+        marks.insert_one(doc! { "_id": number, "text": "x".repeat(100) }).await.unwrap();
+        end_of_second().await
+    };
+    note(0).await;
+    assert!(place.saves_not(&["backup", "run", "--incremental"]).await.contains("no full backup yet"));
+    place.saves(&["backup", "run", "--full"]).await;
+    let mut seconds = Vec::new();
+    for number in 1..=3 {
+        seconds.push(note(number).await);
+        place.saves(&["backup", "run", "--incremental"]).await;
+    }
+    let latest = async || place.restores_not(&["backup", "restore", "--to", &seconds[1], "--yes"]).await;
+    let live = dump(database).await;
+    let slices = place.directories("incremental");
+    assert_eq!(slices.len(), 3);
+
+    place.use_another_identity();
+    let said = latest().await;
+    assert!(said.contains("is encrypted for age1") && said.contains("holds the identity of age1"), "{said}");
+    place.use_the_identity();
+
+    let object = place.objects(&slices[1])[0].clone();
+    let whole = std::fs::read(&object).unwrap();
+    std::fs::write(&object, &whole[..whole.len() - 1]).unwrap();
+    let said = latest().await;
+    assert!(said.contains("cannot be restored") && said.contains("bytes"), "{said}");
+    let mut changed = whole.clone();
+    changed[whole.len() - 1] ^= 1;
+    std::fs::write(&object, &changed).unwrap();
+    let said = latest().await;
+    assert!(said.contains("was changed: its SHA-256 is not that of the manifest"), "{said}");
+    let (code, said) = place.world.run_fail("admin", &["backup", "verify", "--objects-only"]).await;
+    assert_eq!((code, said.contains("1 objects failed verification")), (1, true), "{said}");
+    std::fs::write(&object, &whole).unwrap();
+
+    // A whole range of the oplog is missing.
+    let away = place.directory("away");
+    std::fs::rename(&slices[1], &away).unwrap();
+    let said = latest().await;
+    assert!(said.contains("the oplog has a hole from"), "{said}");
+    let listed: Value = serde_json::from_str(&place.saves(&["backup", "list", "--json"]).await).unwrap();
+    assert_eq!(listed["holes"].as_array().unwrap().len(), 1, "{listed}");
+    std::fs::rename(&away, &slices[1]).unwrap();
+
+    // Objects of a backup that was never finished are no backup.
+    let full = place.directories("full").remove(0);
+    let manifest = place.manifest(&full);
+    std::fs::rename(&manifest, &away).unwrap();
+    assert!(latest().await.contains("there is no full backup"));
+    std::fs::rename(&away, &manifest).unwrap();
+
+    assert_same(&dump(database).await, &live);
+    assert!(
+        collections(database).await.iter().all(|name| !name.starts_with("restoring.")),
+        "the live names are left alone"
+    );
+    place.saves(&["backup", "verify", "--objects-only"]).await;
+    let said = place.restores(&["backup", "verify", "--json"]).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["documents"], 4, "{said}");
+
+    // Another server has not the entry where the last backup ends.
+    let other = Place::with_storage_of(&place, "backup-other").await;
+    let said = other.saves_not(&["backup", "run", "--incremental"]).await;
+    assert!(said.contains("no longer has the entry where incremental/") && said.contains("--full"), "{said}");
+    // And takes a restore, as in another region.
+    let uri = other.world.mongo_uri().to_owned();
+    place.restores(&["backup", "restore", "--to", "latest", "--into", &uri]).await;
+    let there = other.world.db().client().database(database.name());
+    assert_eq!(there.collection::<Document>("marks").count_documents(doc! {}).await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn a_killed_restore_is_started_over_and_nothing_is_overwritten_without_being_asked() {
+    const DOCUMENTS: u64 = 60_000;
+    let place = Place::new("backup-kill").await;
+    let database = place.world.db();
+    let marks = database.collection::<Document>("marks");
+    for first in (0..DOCUMENTS).step_by(10_000) {
+        let documents = (first..first + 10_000).map(|number| doc! { "_id": number as i64, "text": "x".repeat(300) });
+        marks.insert_many(documents).await.unwrap();
+    }
+    place.saves(&["backup", "run", "--full"]).await;
+    marks.update_one(doc! { "_id": 1 }, doc! { "$set": { "later": true } }).await.unwrap();
+    end_of_second().await;
+    place.saves(&["backup", "run"]).await;
+    marks.delete_many(doc! { "_id": { "$gt": 10 } }).await.unwrap();
+
+    let asked = place.restores_not(&["backup", "restore", "--to", "latest"]).await;
+    assert!(asked.contains("pass --yes"), "{asked}");
+    let mut restore = place.spawn_restore(&["backup", "restore", "--to", "latest", "--yes"]);
+    eventually(PATIENCE, "a restore under way", async || {
+        let loaded = database.collection::<Document>("restoring.marks").estimated_document_count().await.unwrap();
+        (loaded > 0).then_some(())
+    })
+    .await;
+    restore.process.kill().unwrap();
+    assert_eq!(marks.count_documents(doc! {}).await.unwrap(), 11, "the live collection changed");
+    place.restores(&["backup", "restore", "--to", "latest", "--yes"]).await;
+    assert_eq!(marks.count_documents(doc! {}).await.unwrap(), DOCUMENTS);
+    assert_eq!(marks.count_documents(doc! { "later": true }).await.unwrap(), 1);
+    assert_eq!(collections(database).await, ["marks"]);
+}
