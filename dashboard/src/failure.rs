@@ -27,7 +27,9 @@ pub enum Failure {
     #[error("{0}")]
     NotFound(String),
     /// Nobody is signed in.
-    #[error("sign in first: POST email and password to /login, and send the cookie")]
+    #[error(
+        "sign in first: POST email and password to /login and send the cookie, or send Authorization: Bearer with a token of your own page"
+    )]
     SignIn,
     /// Who is signed in may not do this.
     #[error("{0}")]
@@ -35,6 +37,12 @@ pub enum Failure {
     /// Somebody else changed the same meanwhile.
     #[error("{0}")]
     Conflict(String),
+    /// Somebody asks too often.
+    #[error("too many requests: try again in {seconds} s")]
+    TooMany {
+        /// When it works again.
+        seconds: u64,
+    },
     /// MongoDB does not answer as it should.
     #[error("the database does not answer; try again in a moment")]
     Database(#[source] mongodb::error::Error),
@@ -89,6 +97,7 @@ impl Failure {
             Self::SignIn => (StatusCode::UNAUTHORIZED, "Not signed in"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "Not allowed"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "Changed meanwhile"),
+            Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::Database(_) => (StatusCode::SERVICE_UNAVAILABLE, "The database does not answer"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "This failed"),
         }
@@ -127,8 +136,13 @@ impl IntoResponse for Failure {
         let (status, title) = self.status_and_title();
         let problem = Problem { status: status.as_u16(), title, detail: self.to_string(), parameter: self.parameter() };
         let mut response = status.into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        let wait = match &self {
+            Self::Database(_) => Some(5),
+            Self::TooMany { seconds } => Some(*seconds),
+            _ => None,
+        };
+        if let Some(seconds) = wait {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(problem);
         response

@@ -231,8 +231,10 @@ const ADMIN: [bool; 4] = [false, false, false, true];
 const MODERATOR: [bool; 4] = [false, false, true, true];
 
 /// `{user}` and `{suggestion}` are ids that there are.
-const PAGES: [(&str, [bool; 4]); 25] = [
+const PAGES: [(&str, [bool; 4]); 27] = [
     ("/login", OPEN),
+    ("/api/v1/openapi.json", OPEN),
+    ("/account/data", SIGNED_IN),
     ("/", SIGNED_IN),
     ("/tools", SIGNED_IN),
     ("/tools.csv", SIGNED_IN),
@@ -262,7 +264,10 @@ const PAGES: [(&str, [bool; 4]); 25] = [
 /// Its answer does not end.
 const STREAM: &str = "/api/v1/live/events";
 
-const FORMS: [(&str, [bool; 4]); 11] = [
+const FORMS: [(&str, [bool; 4]); 14] = [
+    ("/profile", SIGNED_IN),
+    ("/tokens", SIGNED_IN),
+    ("/account/delete", SIGNED_IN),
     ("/preferences", SIGNED_IN),
     ("/sessions/end", SIGNED_IN),
     ("/admin/users/{user}/suspend", ADMIN),
@@ -672,6 +677,7 @@ async fn no_page_scans_a_collection() {
         "/admin.csv",
         "/admin/config",
         "/login",
+        "/account/data",
         "/tools?country=DE",
         "/admin/users",
         "/admin/users?email=a",

@@ -3,6 +3,8 @@
 
 #[path = "dashboard/browser.rs"]
 mod browser;
+#[path = "dashboard/demo.rs"]
+mod demo;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,60 +12,11 @@ use std::time::{Duration, Instant};
 use browser::Browser;
 use bson::{DateTime, Document, doc, oid::ObjectId};
 use common::documents::{Suggestion, User};
+use demo::{PASSWORD, Stage};
 use e2e::eventually::{PATIENCE, eventually};
-use e2e::servers::free_port;
-use e2e::world::{Running, World};
 use futures::TryStreamExt;
 use regex::Regex;
 use serde_json::{Value, json};
-
-const PASSWORD: &str = "correct horse battery staple";
-
-/// The demo's users, tools and suggestions, an account for each role, and a dashboard.
-struct Stage {
-    dashboard: Running,
-    world: World,
-    address: String,
-}
-
-impl Stage {
-    async fn new(name: &str) -> Self {
-        let address = format!("127.0.0.1:{}", free_port().unwrap());
-        let world = World::new(name).await.with_env("DASHBOARD__LISTEN", &address);
-        world.run_ok("admin", &["migrate"]).await;
-        world.run_ok("admin", &["seed-demo", "--users", "300", "--tools", "12"]).await;
-        for role in ["user", "moderator", "admin"] {
-            let email = email(role);
-            let args = ["users", "set-password", "--email", &email, "--password-stdin", "--role", role];
-            world.run_ok_with_input("admin", &args, format!("{PASSWORD}\n").as_bytes()).await;
-        }
-        let dashboard = world.spawn("dashboard", &["serve"]);
-        eventually(PATIENCE, "the dashboard to be ready", async || {
-            dashboard.stderr().contains("serving pages").then_some(())
-        })
-        .await;
-        Self { dashboard, world, address }
-    }
-
-    async fn signed_in(&self, role: &str) -> Browser {
-        let mut browser = Browser::new(&self.address);
-        browser.sign_in(&email(role), PASSWORD).await;
-        browser
-    }
-
-    async fn user(&self, email: &str) -> User {
-        self.world.db().collection("users").find_one(doc! { "email": email }).await.unwrap().unwrap()
-    }
-
-    async fn everybody(&self) -> Vec<User> {
-        let users = self.world.db().collection("users");
-        users.find(doc! {}).sort(doc! { "email": 1 }).await.unwrap().try_collect().await.unwrap()
-    }
-}
-
-fn email(role: &str) -> String {
-    format!("{role}@example.com")
-}
 
 /// All pages of a list, one after the other.
 async fn all_of(browser: &Browser, path: &str, list: &str) -> Vec<Value> {

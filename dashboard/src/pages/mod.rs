@@ -10,6 +10,8 @@ pub mod frame;
 pub mod home;
 pub mod live;
 pub mod login;
+pub mod mine;
+pub mod openapi;
 pub mod respond;
 pub mod suggestions;
 pub mod tools;

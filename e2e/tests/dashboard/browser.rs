@@ -65,6 +65,11 @@ impl Browser {
         self.ask("GET", path, "", &[]).await
     }
 
+    /// A GET with more headers.
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.ask("GET", path, "", headers).await
+    }
+
     /// The first bytes of an answer that does not end, until they hold `enough`.
     pub async fn begin(&self, path: &str, enough: &str) -> (u16, String) {
         self.begin_times(path, enough, 1).await
