@@ -23,6 +23,14 @@ pub enum Failure {
         /// What was expected.
         expected: String,
     },
+    /// A field of a form cannot be used, and must not be shown.
+    #[error("field {field}: {why}")]
+    Unusable {
+        /// The field.
+        field: &'static str,
+        /// Why.
+        why: String,
+    },
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
@@ -92,7 +100,9 @@ impl Failure {
 
     fn status_and_title(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Parameter(_) | Self::Field { .. } => (StatusCode::BAD_REQUEST, "This cannot be used"),
+            Self::Parameter(_) | Self::Field { .. } | Self::Unusable { .. } => {
+                (StatusCode::BAD_REQUEST, "This cannot be used")
+            }
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "Not found"),
             Self::SignIn => (StatusCode::UNAUTHORIZED, "Not signed in"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "Not allowed"),
@@ -106,7 +116,7 @@ impl Failure {
     fn parameter(&self) -> Option<String> {
         match self {
             Self::Parameter(refused) => Some(refused.parameter.clone()),
-            Self::Field { field, .. } => Some((*field).to_owned()),
+            Self::Field { field, .. } | Self::Unusable { field, .. } => Some((*field).to_owned()),
             _ => None,
         }
     }

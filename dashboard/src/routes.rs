@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::failure::{Failure, Problem};
 use crate::metrics;
 use crate::pages::{
-    admin, assets, config, days, failed, home, live, login, mine, openapi, suggestions, tools, user, users,
+    admin, assets, config, days, failed, home, live, login, mine, openapi, setting, suggestions, tools, user, users,
 };
 use crate::viewer::Who;
 
@@ -69,6 +69,8 @@ fn routes() -> Vec<Route> {
         page(Who::Admin, "/admin", admin::page),
         page(Who::Admin, "/admin.csv", days::csv),
         page(Who::Admin, "/admin/config", config::list),
+        page(Who::Admin, "/admin/config/{key}", setting::page),
+        form(Who::Admin, "/admin/config/{key}", setting::change_setting),
         page(Who::Admin, "/admin/users", users::page),
         page(Who::Admin, "/admin/users.csv", users::csv),
         page(Who::Admin, "/admin/users/{id}", user::page),

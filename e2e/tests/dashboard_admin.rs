@@ -312,6 +312,53 @@ async fn a_moderator_reviews_a_suggestion_in_order_and_never_two_at_once() {
     assert!(!moderator.page(&page).await.contains("/admin/users/"));
 }
 
+#[tokio::test]
+async fn a_setting_is_changed_by_its_rules_with_a_version_and_a_history() {
+    let stage = Stage::new("dash-config").await;
+    let admin = stage.signed_in("admin").await;
+    let settings = stage.world.db().collection::<Document>("system_configuration");
+    let page = "/admin/config/ingest_max_events_per_second";
+    let filter = || doc! { "key": "ingest_max_events_per_second" };
+    settings.delete_many(filter()).await.unwrap();
+    assert!(
+        admin.page("/admin/config").await.contains("ingest_max_events_per_second")
+            && admin.page(page).await.contains("Make the setting")
+    );
+    let csrf = admin.csrf(page).await;
+    let post = async |version: &str, value: &str| {
+        let fields = [("csrf", csrf.as_str()), ("version", version), ("value", value), ("active", "yes")];
+        admin.post(page, &fields, &[]).await
+    };
+    let refused = post("0", "-1").await;
+    assert!(refused.status == 400 && refused.body.contains("validation.min"), "{}", refused.body);
+    assert_eq!(post("0", "many").await.status, 400);
+    assert_eq!(settings.count_documents(filter()).await.unwrap(), 0);
+    assert_eq!(post("0", "500").await.headers["location"], format!("{page}?done=changed"));
+    assert_eq!(post("1", "600").await.status, 303);
+    let late = post("1", "700").await;
+    assert!(late.status == 409 && late.body.contains("has version 2 now"), "{}", late.body);
+    assert_eq!(post("2", "600").await.headers["location"], format!("{page}?done=same"));
+    let setting = settings.find_one(filter()).await.unwrap().unwrap();
+    let me = stage.user("admin@example.com").await.id;
+    assert_eq!((setting.get_i64("version").unwrap(), setting.get_object_id("lastModifiedBy").unwrap()), (2, me));
+    assert_eq!(setting.get("value").and_then(bson::Bson::as_i32), Some(600));
+    assert!(admin.page(page).await.contains("value: 500 became 600"));
+    assert_eq!(admin.get("/admin/config/no_such_setting").await.status, 404);
+
+    // A secret is in no page, and without a keyring nobody changes one.
+    let secret = doc! { "$set": { "isSecret": true, "value": "sealed-words", "dataType": "string" }, "$unset": { "validation": "" } };
+    settings.update_one(filter(), secret).bypass_document_validation(true).await.unwrap();
+    assert!(
+        !admin.page(page).await.contains("sealed-words") && !admin.page("/admin/config").await.contains("sealed-words")
+    );
+    let refused = post("2", "new words").await;
+    assert!(
+        refused.status == 403 && refused.body.contains("keyring_file") && !refused.body.contains("new words"),
+        "{}",
+        refused.body
+    );
+}
+
 /// Tool uses that end now, of users and tools in turn.
 async fn use_tools(stage: &Stage, count: usize, users: usize) {
     let tools: Vec<Document> =

@@ -13,6 +13,7 @@ pub mod login;
 pub mod mine;
 pub mod openapi;
 pub mod respond;
+pub mod setting;
 pub mod suggestions;
 pub mod tools;
 pub mod user;

@@ -125,8 +125,9 @@ impl Browser {
             let field = Regex::new(&format!(r#"name="{name}" value="([^"]*)""#)).unwrap();
             field.captures(&html).map(|found| found[1].to_owned()).unwrap_or_default()
         };
-        let (csrf, seen) = (hidden("csrf"), hidden("seen"));
-        self.post(path, &[&[("csrf", &*csrf), ("seen", &*seen)], fields].concat(), &[]).await
+        let (csrf, seen, version) = (hidden("csrf"), hidden("seen"), hidden("version"));
+        let hidden = [("csrf", &*csrf), ("seen", &*seen), ("version", &*version)];
+        self.post(path, &[&hidden[..], fields].concat(), &[]).await
     }
 
     /// A POST of a form.
