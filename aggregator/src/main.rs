@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::bail;
 use chrono::Utc;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use common::cron::Schedule;
 use common::day::Day;
 use common::documents::system_analytics::Engine;
 use common::program::{self, Common, WrongUsage};
@@ -22,7 +23,7 @@ use aggregator::observe::Observer;
 use aggregator::rolled::Rolled;
 use aggregator::rollup::Rollup;
 use aggregator::scan::pass::Limits;
-use aggregator::schedule::{self, Schedule};
+use aggregator::schedule;
 use aggregator::{counters, lookup, metrics, retry, serve, show, status, verify};
 
 #[global_allocator]
@@ -209,7 +210,7 @@ async fn run_days(rollup: &Rollup, lease: &Held, days: &[Day]) -> anyhow::Result
 }
 
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
-    let schedule = Schedule::parse(&settings.aggregator.schedule)?;
+    let schedule = Schedule::parse("aggregator.schedule", &settings.aggregator.schedule)?;
     let shutdown = shutdown::token()?;
     watchdog::watch_runtime()?;
     let recorder = common::metrics::install("aggregator", metrics::METRICS)?;

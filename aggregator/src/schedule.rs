@@ -3,12 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use common::day::Day;
 use common::documents::rollup_day::{RollupDay, State};
-use common::settings::SettingsError;
-use croner::Cron;
-use croner::parser::{CronParser, Seconds, Year};
 
 /// How often a day is tried before it is left for the night.
 pub const MOST_ATTEMPTS: i64 = 5;
@@ -76,33 +73,6 @@ pub struct Standing {
     pub latest_day: Option<Day>,
 }
 
-/// When the night's work starts: a cron expression in UTC.
-#[derive(Clone, Debug)]
-pub struct Schedule(Cron);
-
-impl Schedule {
-    /// Reads `aggregator.schedule`.
-    ///
-    /// # Errors
-    /// Not a cron expression of five fields, or one that never fires.
-    pub fn parse(expression: &str) -> Result<Self, SettingsError> {
-        let unusable = |reason: String| {
-            let expected = format!("a cron expression of five fields in UTC, such as \"10 0 * * *\" ({reason})");
-            SettingsError::unusable("aggregator.schedule", expression, expected)
-        };
-        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(expression).map_err(|error| unusable(error.to_string()))?;
-        cron.find_next_occurrence(&Utc::now(), false).map_err(|_| unusable("this one never fires".into()))?;
-        Ok(Self(cron))
-    }
-
-    /// The first time after `now` at which it fires.
-    pub fn next_after(&self, now: DateTime<Utc>) -> DateTime<Utc> {
-        // A pattern that fired once fires again; should that ever fail, looking again soon is harmless.
-        self.0.find_next_occurrence(&now, false).unwrap_or(now + TimeDelta::minutes(5))
-    }
-}
-
 /// The finished days that have no roll-up yet, newest first: yesterday's numbers are wanted before last month's.
 /// `first_event` is the first day with events; before it there is nothing to roll up.
 pub fn due_days(first_event: Option<Day>, today: Day, rolled: &BTreeSet<Day>) -> Vec<Day> {
@@ -146,22 +116,6 @@ mod tests {
 
     fn time(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn it_fires_in_utc_also_when_clocks_change_elsewhere() {
-        let schedule = Schedule::parse("10 0 * * *").unwrap();
-        assert_eq!(schedule.next_after(time("2024-03-10T00:09:59Z")), time("2024-03-10T00:10:00Z"));
-        assert_eq!(schedule.next_after(time("2024-03-10T00:10:00Z")), time("2024-03-11T00:10:00Z"));
-        assert_eq!(schedule.next_after(time("2024-10-27T00:10:00Z")), time("2024-10-28T00:10:00Z"));
-    }
-
-    #[test]
-    fn what_is_no_schedule_is_refused_with_an_example() {
-        for expression in ["", "10 0 * *", "61 0 * * *", "0 10 0 * * *", "at ten", "0 0 30 2 *"] {
-            let message = Schedule::parse(expression).unwrap_err().to_string();
-            assert!(message.contains("aggregator.schedule") && message.contains("10 0 * * *"), "{message}");
-        }
     }
 
     #[test]

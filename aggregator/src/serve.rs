@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use common::cron::Schedule;
 use common::day::Day;
 use common::documents::rollup_day::{Inputs, RollupDay};
 use common::mongo;
@@ -14,7 +15,7 @@ use crate::lease::{self, Held};
 use crate::retention::{self, Fate, SEAL_GRACE};
 use crate::rolled::Rolled;
 use crate::rollup::Rollup;
-use crate::schedule::{self, Due, Schedule, Work, due_days};
+use crate::schedule::{self, Due, Work, due_days};
 use crate::{counters, lookup, metrics, publish, retry};
 
 /// The wall clock is asked this often: a timer alone would be late after the machine slept or its clock was set.

@@ -13,6 +13,7 @@
 pub mod address;
 pub mod audit;
 pub mod configuration;
+pub mod cron;
 pub mod day;
 pub mod demo;
 pub mod documents;
