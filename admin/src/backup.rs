@@ -4,15 +4,19 @@
 //! [`restoring`] restores them, for the commands here and for `admin recover`; [`progress`] shows how far they are.
 
 pub mod consumed;
+mod copy;
 mod create_identity;
 mod list;
 pub mod place;
 pub mod progress;
+mod prune;
+mod rehearse;
 mod restore;
 pub mod restoring;
 pub mod rewind;
 mod run;
 pub mod saving;
+mod schedule;
 mod verify;
 
 use clap::{Args, Subcommand};
@@ -29,6 +33,7 @@ Examples:
   admin backup create-identity --out backup-identity.txt   a new key pair; keep the file on another machine
   admin backup run --full                                  every collection
   admin backup run --incremental                           what was written since
+  admin backup schedule                                    all at their times, until it is stopped
   admin backup list                                        which seconds can be restored
   admin backup verify                                      read the last full backup back, and restore it into a scratch database
   admin backup restore --to 2024-01-15T10:30:00Z           restore, and ask before anything is overwritten
@@ -46,6 +51,10 @@ enum Command {
     Verify(verify::Options),
     Restore(restore::Options),
     Rewind(rewind::Options),
+    Schedule(schedule::Options),
+    Copy(copy::Options),
+    Prune(prune::Options),
+    Rehearse(rehearse::Options),
 }
 
 /// Runs the subcommand.
@@ -60,5 +69,9 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
         Command::Verify(options) => verify::run(settings, options).await,
         Command::Restore(options) => restore::run(settings, options).await,
         Command::Rewind(options) => rewind::run(settings, options).await,
+        Command::Schedule(options) => schedule::run(settings, options).await,
+        Command::Copy(options) => copy::run(settings, options).await,
+        Command::Prune(options) => prune::run(settings, options).await,
+        Command::Rehearse(options) => rehearse::run(settings, options).await,
     }
 }

@@ -11,6 +11,8 @@ use crate::store::{Store, Stored};
 
 /// Where full backups are.
 pub const FULL: &str = "full/";
+/// Where monthly archives are.
+pub const ARCHIVE: &str = "archive/";
 
 /// A full backup that is there.
 #[derive(Clone, Debug)]
@@ -52,6 +54,8 @@ impl RangeEntry {
 pub struct Catalog {
     /// The full backups, the oldest first.
     pub fulls: Vec<FullEntry>,
+    /// The monthly archives, the oldest first. They are not of one moment, and no part of any way to a second.
+    pub archives: Vec<FullEntry>,
     /// The ranges of the oplog, by where they begin.
     pub ranges: Vec<RangeEntry>,
     /// Full backups whose manifest cannot be read, and why.
@@ -115,16 +119,8 @@ impl Catalog {
     /// The storage cannot be listed.
     pub async fn read(store: &Store) -> anyhow::Result<Self> {
         let mut catalog = Self::default();
-        for (directory, objects) in by_directory(store.list(FULL).await?) {
-            let Some((key, damage, bytes)) = whole(&objects) else {
-                catalog.unfinished.extend(objects);
-                continue;
-            };
-            match manifest::read::<Full>(store, &key).await {
-                Ok(manifest) => catalog.fulls.push(FullEntry { manifest, bytes, damage }),
-                Err(error) => catalog.unreadable.push((directory, format!("{error:#}"))),
-            }
-        }
+        catalog.fulls = catalog.read_fulls(store, FULL).await?;
+        catalog.archives = catalog.read_fulls(store, ARCHIVE).await?;
         for kind in [Kind::Incremental, Kind::Slice] {
             for (directory, objects) in by_directory(store.list(&format!("{kind}/")).await?) {
                 let Some((key, damage, bytes)) = whole(&objects) else {
@@ -136,9 +132,24 @@ impl Catalog {
                 catalog.ranges.push(RangeEntry { kind, from, to, key, bytes, damage });
             }
         }
-        catalog.fulls.sort_by_key(|full| full.manifest.to);
         catalog.ranges.sort_by_key(|range| (range.from, range.to));
         Ok(catalog)
+    }
+
+    async fn read_fulls(&mut self, store: &Store, prefix: &str) -> anyhow::Result<Vec<FullEntry>> {
+        let mut fulls = Vec::new();
+        for (directory, objects) in by_directory(store.list(prefix).await?) {
+            let Some((key, damage, bytes)) = whole(&objects) else {
+                self.unfinished.extend(objects);
+                continue;
+            };
+            match manifest::read::<Full>(store, &key).await {
+                Ok(manifest) => fulls.push(FullEntry { manifest, bytes, damage }),
+                Err(error) => self.unreadable.push((directory, format!("{error:#}"))),
+            }
+        }
+        fulls.sort_by_key(|full| full.manifest.to);
+        Ok(fulls)
     }
 
     /// Full backups with nothing wrong, the newest first.
@@ -317,7 +328,7 @@ fn whole(objects: &[Stored]) -> Option<(String, Option<String>, u64)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::stream::Stream;
 
@@ -325,7 +336,7 @@ mod tests {
         OpTime { second, number: 1, term: 1 }
     }
 
-    fn full(second: u32) -> FullEntry {
+    pub(crate) fn full(second: u32) -> FullEntry {
         let oplog = Stream { documents: 0, bytes: 0, content_sha256: String::new(), parts: Vec::new() };
         let manifest = Full {
             version: 1,
@@ -345,7 +356,7 @@ mod tests {
         FullEntry { manifest, bytes: 0, damage: None }
     }
 
-    fn range(kind: Kind, from: u32, to: u32) -> RangeEntry {
+    pub(crate) fn range(kind: Kind, from: u32, to: u32) -> RangeEntry {
         let (from, to) = (at(from), at(to));
         RangeEntry { kind, from, to, key: format!("{kind}/{from}_{to}_a/manifest"), bytes: 0, damage: None }
     }

@@ -52,7 +52,7 @@ pub async fn make(
     for (name, options) in list(database).await? {
         let indexes = indexes(database, &name).await?;
         progress.say(&name);
-        read(database, &name, &mut writer, progress).await.with_context(|| format!("collection {name}"))?;
+        read(database, &name, doc! {}, &mut writer, progress).await.with_context(|| format!("collection {name}"))?;
         collections.push(Collection { name, options: json(options), indexes, stream: writer.finish().await? });
     }
     let to = oplog::majority(database).await?;
@@ -89,8 +89,8 @@ pub async fn make(
     Ok(full)
 }
 
-/// The collections that are saved, with their options.
-async fn list(database: &Database) -> anyhow::Result<Vec<(String, Document)>> {
+/// The collections that can be saved, with their options.
+pub(crate) async fn list(database: &Database) -> anyhow::Result<Vec<(String, Document)>> {
     let reply = database.run_command(doc! { "listCollections": 1, "cursor": { "batchSize": 10_000 } }).await;
     let reply = reply.context("the collections cannot be listed")?;
     let listed = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
@@ -110,7 +110,7 @@ async fn list(database: &Database) -> anyhow::Result<Vec<(String, Document)>> {
     Ok(found)
 }
 
-async fn indexes(database: &Database, name: &str) -> anyhow::Result<Vec<serde_json::Value>> {
+pub(crate) async fn indexes(database: &Database, name: &str) -> anyhow::Result<Vec<serde_json::Value>> {
     let reply = database.run_command(doc! { "listIndexes": name, "cursor": { "batchSize": 1_000 } }).await;
     let reply = match reply {
         // The collection was dropped meanwhile: the oplog says so, too.
@@ -127,13 +127,19 @@ fn is_missing(error: &mongodb::error::Error) -> bool {
     matches!(&*error.kind, mongodb::error::ErrorKind::Command(command) if command.code == NAMESPACE_NOT_FOUND)
 }
 
-/// Every document, ordered by `_id`. After a lost connection the reading goes on behind the last document.
-async fn read(database: &Database, name: &str, writer: &mut Writer, progress: &Progress) -> anyhow::Result<()> {
+/// The documents of a filter, ordered by `_id`. After a lost connection the reading goes on behind the last document.
+pub(crate) async fn read(
+    database: &Database,
+    name: &str,
+    filter: Document,
+    writer: &mut Writer,
+    progress: &Progress,
+) -> anyhow::Result<()> {
     let collection = database.collection::<RawDocumentBuf>(name);
     let mut last: Option<RawDocumentBuf> = None;
     let mut attempt = 1;
     loop {
-        let find = collection.find(doc! {}).hint(mongodb::options::Hint::Keys(doc! { "_id": 1 }));
+        let find = collection.find(filter.clone()).hint(mongodb::options::Hint::Keys(doc! { "_id": 1 }));
         let find = find.sort(doc! { "_id": 1 }).batch_size(BATCH).read_concern(ReadConcern::majority());
         // Not $gt, which would leave out documents whose _id is of another type.
         let find = match &last {
@@ -206,11 +212,11 @@ fn refuse_renames(bytes: &[u8], database: &str, begin: OpTime) -> anyhow::Result
     Ok(())
 }
 
-async fn server_version(database: &Database) -> anyhow::Result<String> {
+pub(crate) async fn server_version(database: &Database) -> anyhow::Result<String> {
     let info = database.run_command(doc! { "buildInfo": 1 }).await.context("the server does not tell its version")?;
     Ok(info.get_str("version").map_err(|error| anyhow!("the server does not tell its version: {error}"))?.to_owned())
 }
 
-fn json(options: Document) -> serde_json::Value {
+pub(crate) fn json(options: Document) -> serde_json::Value {
     Bson::Document(options).into_canonical_extjson()
 }

@@ -5,17 +5,22 @@
 //! [`manifest`] last. [`catalog`] knows which backups there are and to which seconds they restore. [`restore`] loads a full
 //! backup into a [`target`], and applies entries of the oplog ([`entry`], [`diff`]) with [`replay`].
 //!
+//! [`archive`] is the monthly archive, [`keep`] says which backups may go, [`copy`] keeps a second place equal.
+//!
 //! [`moment`] is a point of the oplog, [`documents`] is raw BSON from and to the server, [`progress`] is what a terminal shows,
 //! [`hash`] is SHA-256.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod age;
+pub mod archive;
 pub mod catalog;
+pub mod copy;
 pub mod diff;
 pub mod documents;
 pub mod entry;
 pub mod full;
 pub mod hash;
+pub mod keep;
 pub mod manifest;
 pub mod moment;
 pub mod oplog;

@@ -147,16 +147,21 @@ impl Target {
     }
 
     /// Puts the restored collections into the place of the live ones, and drops those that there were not. A reader sees the
-    /// collections change one after another.
+    /// collections change one after another. The live collections of `kept` stay.
     ///
     /// # Errors
     /// MongoDB fails: to restore again is safe.
-    pub async fn swap(&self) -> anyhow::Result<()> {
-        for collection in self.shapes.keys() {
+    pub async fn swap(&self, kept: &[&str]) -> anyhow::Result<()> {
+        for collection in kept {
+            drop_collection(&self.database, &self.name(collection)).await?;
+        }
+        let replaced = self.shapes.keys().filter(|collection| !kept.contains(&collection.as_str()));
+        for collection in replaced {
             self.rename_live(&self.name(collection), collection).await?;
         }
         for name in self.live_names().await? {
-            if !self.shapes.contains_key(&name) && !name.starts_with(self.prefix) {
+            let stays = self.shapes.contains_key(&name) || kept.contains(&name.as_str());
+            if !stays && !name.starts_with(self.prefix) {
                 drop_collection(&self.database, &name).await?;
             }
         }

@@ -11,7 +11,6 @@ mod accounts;
 mod elsewhere;
 mod events;
 mod impersonal;
-pub mod projection;
 mod rule;
 
 pub use accounts::AUTHOR_GOES;

@@ -256,8 +256,6 @@ pub struct Dashboard {
     /// A session ends this long after signing in, however much it is used.
     #[serde(with = "duration")]
     pub session_lifetime: Duration,
-    /// Whether signing in, failing to and signing out are sent to Kafka as events.
-    pub login_events: bool,
 }
 
 impl Default for Dashboard {
@@ -267,7 +265,6 @@ impl Default for Dashboard {
             public_url: String::new(),
             session_idle: Duration::from_secs(12 * 60 * 60),
             session_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
-            login_events: true,
         }
     }
 }
@@ -375,6 +372,15 @@ pub struct Backup {
     pub recipient: String,
     /// File with the age identity of `recipient`; only restoring and verifying need it. Empty names none.
     pub identity_file: PathBuf,
+    /// When `admin backup schedule` makes a full backup: a cron expression of five fields, in UTC.
+    pub full_schedule: String,
+    /// When it makes an incremental backup.
+    pub incremental_schedule: String,
+    /// How often it saves a slice of the oplog.
+    #[serde(with = "duration")]
+    pub slice_interval: Duration,
+    /// When it tries a restore, if it has the identity; empty for never.
+    pub rehearsal_schedule: String,
     /// Days back to which the database can be restored to any second, 1 to 365.
     pub keep_days: u32,
     /// Months that the monthly archive is kept, 1 to 120.
@@ -395,6 +401,10 @@ impl Default for Backup {
             second_region: "us-west-2".into(),
             recipient: String::new(),
             identity_file: PathBuf::new(),
+            full_schedule: "0 2 * * *".into(),
+            incremental_schedule: "0 */6 * * *".into(),
+            slice_interval: Duration::from_secs(60),
+            rehearsal_schedule: "0 4 * * 0".into(),
             keep_days: 7,
             keep_months: 12,
         }
@@ -563,6 +573,7 @@ impl Settings {
         positive("aggregator.refresh", self.aggregator.refresh)?;
         positive("dashboard.session_idle", self.dashboard.session_idle)?;
         positive("dashboard.session_lifetime", self.dashboard.session_lifetime)?;
+        positive("backup.slice_interval", self.backup.slice_interval)?;
         positive("privacy.late_arrival", self.privacy.late_arrival)?;
         self.privacy.check()?;
         positive("mongodb.server_selection_timeout", self.mongodb.server_selection_timeout)?;

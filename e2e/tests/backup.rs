@@ -7,6 +7,8 @@ mod churn;
 mod dump;
 #[path = "backup/place.rs"]
 mod place;
+#[path = "backup/s3.rs"]
+mod s3;
 
 use std::time::Duration;
 
@@ -71,6 +73,9 @@ async fn a_dropped_database_comes_back_to_the_second_and_no_event_is_lost() {
     let after = dump(world.db()).await;
     assert_same(&after, &before);
     assert_eq!(stored(world).await, EVENTS as u64);
+    let told = world.run_ok("admin", &["audit", "list", "--json"]).await;
+    assert!(told.contains("\"restore\"") && told.contains(&second), "{told}");
+    world.run_ok("admin", &["audit", "verify"]).await;
 
     world.run_ok("ingest", &["run", "--until-caught-up"]).await;
     assert_eq!(stored(world).await, (EVENTS + LATER) as u64, "events of after the second");
@@ -84,6 +89,7 @@ async fn a_dropped_database_comes_back_to_the_second_and_no_event_is_lost() {
     let said = place.restores(&["backup", "restore", "--to", "latest", "--yes", "--json"]).await;
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["collections"]["usage_analytics"], EVENTS + LATER, "{said}");
+    world.run_ok("admin", &["audit", "verify"]).await;
 }
 
 #[tokio::test]
@@ -234,4 +240,130 @@ async fn a_killed_restore_is_started_over_and_nothing_is_overwritten_without_bei
     assert_eq!(marks.count_documents(doc! {}).await.unwrap(), DOCUMENTS);
     assert_eq!(marks.count_documents(doc! { "later": true }).await.unwrap(), 1);
     assert_eq!(collections(database).await, ["marks"]);
+}
+
+/// Every second of the last minute, though the last full backup is older, and though the first place is lost.
+#[tokio::test]
+async fn the_schedule_makes_backups_copies_them_and_removes_what_is_too_old() {
+    let place = Place::new("backup-schedule").await;
+    let marks = place.world.db().collection::<Document>("marks");
+    let copy = place.directory("copy");
+    let second = format!("file://{}", copy.display());
+    let settings = [
+        ("BACKUP__SLICE_INTERVAL", "1s"),
+        ("BACKUP__INCREMENTAL_SCHEDULE", "* * * * *"),
+        ("BACKUP__SECOND_STORAGE", second.as_str()),
+    ];
+    marks.insert_one(doc! { "_id": 0 }).await.unwrap();
+    let mut scheduled = place.spawn("backup", &["backup", "schedule"], &settings);
+    eventually(PATIENCE, "a full backup, its archive and a slice", async || {
+        let made = ["full", "archive", "slice"].map(|kind| place.directory_of(kind).exists());
+        (made == [true; 3]).then_some(())
+    })
+    .await;
+    let last = 5;
+    for number in 1..=last {
+        marks.insert_one(doc! { "_id": number }).await.unwrap();
+        end_of_second().await;
+    }
+    let listed = async |second: &[&str]| -> Value {
+        let words = [&["backup", "list", "--json"], second].concat();
+        serde_json::from_str(&place.run_with("backup", &words, &settings).await).unwrap()
+    };
+    let wanted = chrono::Utc::now();
+    eventually(PATIENCE, "a slice with the last document, and its copy", async || {
+        let listed = listed(&["--second"]).await;
+        let to = listed["slices"]["last"].as_str()?.parse::<chrono::DateTime<chrono::Utc>>().ok()?;
+        (to >= wanted - chrono::TimeDelta::seconds(1)).then_some(())
+    })
+    .await;
+    scheduled.stop(Duration::from_secs(20)).await;
+    // It may have been stopped between a slice and its copy.
+    place.run_with("backup", &["backup", "copy"], &settings).await;
+    let (here, there) = (listed(&[]).await, listed(&["--second"]).await);
+    assert_eq!((&here["holes"], &here["full"], &here["slices"]), (&there["holes"], &there["full"], &there["slices"]));
+    assert_eq!(here["holes"], Value::Array(vec![]), "{here}");
+
+    // The first place is gone: the copy restores.
+    std::fs::remove_dir_all(place.directory_of("")).unwrap();
+    marks.drop().await.unwrap();
+    place.run_with("recovery", &["recover", "--to", "latest", "--second", "--yes"], &settings).await;
+    assert_eq!(marks.count_documents(doc! {}).await.unwrap(), last as u64 + 1);
+    let tried = place.run_with("recovery", &["backup", "rehearse", "--second", "--json"], &settings).await;
+    let tried: Value = serde_json::from_str(&tried).unwrap();
+    assert!(tried["documents"].as_u64().unwrap() >= 1, "{tried}");
+    let copied = place.run_with("backup", &["backup", "copy", "--json"], &settings).await;
+    assert_eq!(serde_json::from_str::<Value>(&copied).unwrap()["removed"], 0, "an empty first place empties no copy");
+}
+
+#[tokio::test]
+#[ignore = "./dev backup-check fetches the S3 server"]
+async fn a_bucket_keeps_backups_as_a_directory_does() {
+    let place = Place::new("backup-bucket").await;
+    let bucket = s3::Server::start().await;
+    let settings = bucket.settings();
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let marks = place.world.db().collection::<Document>("marks");
+    for first in (0..40_000).step_by(10_000) {
+        let text = "x".repeat(1_000);
+        let documents = (first..first + 10_000).map(|number| doc! { "_id": number, "text": format!("{text}{number}") });
+        marks.insert_many(documents).await.unwrap();
+    }
+    place.run_with("backup", &["backup", "run", "--full"], &settings).await;
+    let mut scheduled =
+        place.spawn("backup", &["backup", "schedule"], &[&settings[..], &[("BACKUP__SLICE_INTERVAL", "1s")]].concat());
+    marks.delete_many(doc! { "_id": { "$gte": 39_000 } }).await.unwrap();
+    let before = dump(place.world.db()).await;
+    end_of_second().await;
+    marks.insert_one(doc! { "_id": "end" }).await.unwrap();
+    eventually(PATIENCE, "a slice with the deletion", async || {
+        let listed = place.run_with("backup", &["backup", "list", "--json"], &settings).await;
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        (listed["slices"]["count"].as_u64().unwrap() > 0).then_some(())
+    })
+    .await;
+    scheduled.stop(Duration::from_secs(20)).await;
+    place.run_with("backup", &["backup", "run", "--incremental"], &settings).await;
+    marks.delete_one(doc! { "_id": "end" }).await.unwrap();
+    marks.drop().await.unwrap();
+    place.run_with("recovery", &["backup", "restore", "--to", "latest", "--yes"], &settings).await;
+    marks.delete_one(doc! { "_id": "end" }).await.unwrap();
+    assert_same(&dump(place.world.db()).await, &before);
+    place.run_with("recovery", &["backup", "verify", "--objects-only"], &settings).await;
+    let wrong = [&settings[..], &[("BACKUP__SECRET_KEY", "wrong")]].concat();
+    let refused = place.fails_with("backup", &["backup", "list"], &wrong).await;
+    assert!(refused.contains("403 Forbidden: SignatureDoesNotMatch"), "{refused}");
+}
+
+#[tokio::test]
+#[ignore = "takes minutes: ./dev backup-check"]
+async fn twenty_random_seconds_come_back_as_they_were() {
+    const SECONDS: usize = 60;
+    let place = Place::new("backup-random").await;
+    let database = place.world.db();
+    let churn = churn::start(database.clone());
+    place.saves(&["backup", "run", "--full"]).await;
+    for _ in 0..SECONDS / 10 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        place.saves(&["backup", "run", "--incremental"]).await;
+    }
+    churn.stop().await;
+    end_of_second().await;
+    database.collection::<Document>("churn").insert_one(doc! { "_id": "end" }).await.unwrap();
+    place.saves(&["backup", "run", "--incremental"]).await;
+
+    let listed: Value = serde_json::from_str(&place.saves(&["backup", "list", "--json"]).await).unwrap();
+    let time =
+        |end: &str| listed["restorable"][0][end].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    let (first, last) = (time("from"), time("to"));
+    for _ in 0..20 {
+        let second = first + chrono::TimeDelta::seconds(rand::random_range(0..=(last - first).num_seconds()));
+        let text = second.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        place.restores(&["backup", "restore", "--to", &text, "--yes"]).await;
+        let restored = dump(database).await;
+        let expected = churn::of_oplog(database, u32::try_from(second.timestamp()).unwrap()).await;
+        let transactions = restored["churn_transactions"].documents.len();
+        assert_eq!(transactions, expected, "inserted in transactions until {text}");
+        println!("{text}: {transactions} documents of transactions, {} others", restored["churn"].documents.len());
+    }
 }

@@ -8,6 +8,7 @@ use backup::manifest::Consumed;
 use common::kafka::{self, Quiet};
 use common::settings::Kafka;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
@@ -107,7 +108,7 @@ fn committed_offsets(settings: &Kafka, client: &BaseConsumer<Quiet>) -> anyhow::
     for partition in partitions(settings, client)? {
         asked.add_partition(&settings.topic, partition);
     }
-    let committed = client.committed_offsets(asked, TIME_LIMIT);
+    let committed = retried(|| client.committed_offsets(asked.clone(), TIME_LIMIT));
     let committed =
         committed.with_context(|| format!("the offsets of the group {} cannot be read", settings.group_id))?;
     let offsets = committed.elements().into_iter().filter_map(|element| match element.offset() {
@@ -115,6 +116,18 @@ fn committed_offsets(settings: &Kafka, client: &BaseConsumer<Quiet>) -> anyhow::
         _ => None,
     });
     Ok(offsets.collect())
+}
+
+/// A cluster that was started just now has no coordinator of the group yet.
+fn retried<T>(ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+    const ATTEMPTS: usize = 8;
+    for _ in 1..ATTEMPTS {
+        if let Ok(answer) = ask() {
+            return Ok(answer);
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    ask()
 }
 
 fn no_workers(settings: &Kafka, client: &BaseConsumer<Quiet>) -> anyhow::Result<()> {

@@ -32,6 +32,7 @@ struct Listed {
     restorable: Vec<Seconds>,
     holes: Vec<String>,
     full: Vec<Line>,
+    archives: Vec<Line>,
     incrementals: Ranges,
     slices: Ranges,
     notes: Vec<String>,
@@ -99,6 +100,7 @@ impl Listed {
             restorable: catalog.windows().into_iter().map(seconds).collect(),
             holes: catalog.holes().iter().map(Hole::to_string).collect(),
             full: catalog.fulls.iter().map(line).collect(),
+            archives: catalog.archives.iter().map(line).collect(),
             incrementals: ranges(Kind::Incremental),
             slices: ranges(Kind::Slice),
             notes: unreadable.chain(damaged).chain(unfinished).collect(),
@@ -119,6 +121,10 @@ impl Listed {
         let mut table = report::table(["full backup", "restores to", "documents", "size", "took", "objects"], rows);
         report::align_right(&mut table, 2..5);
         print_line!("{}", table.trim_fmt());
+        for archive in &self.archives {
+            let (documents, bytes) = (HumanCount(archive.documents), HumanBytes(archive.bytes));
+            print_line!("archive {} of {}: {documents} documents, {bytes}", archive.id, archive.to);
+        }
         for (name, ranges) in [("incremental backups", &self.incrementals), ("slices", &self.slices)] {
             let last = ranges.last.as_ref().map_or(String::new(), |last| format!(", the last until {last}"));
             print_line!("{} {name}, {}{last}", ranges.count, HumanBytes(ranges.bytes));
@@ -128,7 +134,8 @@ impl Listed {
         }
         if self.restorable.is_empty() {
             print_line!(
-                "no second can be restored yet: admin backup run --incremental saves the oplog since the last full backup"
+                "no second can be chosen yet, because no oplog is saved: admin backup restore --to latest restores the last full \
+                 backup; admin backup run --incremental saves the oplog since"
             );
         }
         for hole in &self.holes {

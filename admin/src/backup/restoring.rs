@@ -12,7 +12,9 @@ use backup::progress::Progress;
 use backup::restore::{self, Plan, Restored};
 use backup::store::Store;
 use backup::target::Target;
-use bson::doc;
+use bson::{Document, doc};
+use common::audit::{self, Act, Action, TargetKind};
+use common::documents::audit_entry;
 use common::error_line;
 use common::program::WrongUsage;
 use mongodb::Database;
@@ -77,7 +79,9 @@ impl Source {
         Ok(Plan { full: self.catalog.full(id)?, ranges: Vec::new(), second: None })
     }
 
-    /// Restores beside the live collections, and then puts the restored ones into their place.
+    /// Restores beside the live collections, and then puts the restored ones into their place. The audit log tells of it.
+    ///
+    /// The live audit log stays where it goes further than the restored one: what was done since must not be forgotten.
     ///
     /// # Errors
     /// See [`restore::run`].
@@ -88,10 +92,31 @@ impl Source {
         plan: &Plan<'_>,
         progress: &Progress,
     ) -> anyhow::Result<Restored> {
-        let mut target = Target::beside(database);
+        let act = Act::on(Action::Restore, TargetKind::Database, database.name()).with_detail(in_words(plan));
+        if audit::last(&database).await?.is_some() {
+            return audit::around(&database, act, self.replace(&database, identity, plan, progress)).await;
+        }
+        // The log comes back with the restore, or there was none.
+        let restored = self.replace(&database, identity, plan, progress).await?;
+        audit::around(&database, act, async { Ok(restored) }).await
+    }
+
+    async fn replace(
+        &self,
+        database: &Database,
+        identity: &Identity,
+        plan: &Plan<'_>,
+        progress: &Progress,
+    ) -> anyhow::Result<Restored> {
+        let mut target = Target::beside(database.clone());
         let restored = restore::run(&mut target, &self.store, identity, plan, false, progress).await?;
         progress.say("renaming");
-        target.swap().await?;
+        let live = audit::last(database).await?.map_or(0, |(number, _)| number);
+        let log = database.collection::<Document>(&target.name(audit_entry::COLLECTION));
+        let last = log.find_one(doc! {}).sort(doc! { "_id": -1 }).await?;
+        let restored_to = last.and_then(|entry| entry.get_i64("_id").ok()).unwrap_or(0);
+        let kept: &[&str] = if live > restored_to { &[audit_entry::COLLECTION] } else { &[] };
+        target.swap(kept).await?;
         Ok(restored)
     }
 

@@ -35,6 +35,11 @@ impl Saver {
         Ok(Self { settings: settings.clone(), database: mongo::connect(&settings.mongodb).await?, store, recipient })
     }
 
+    /// Whom it encrypts for.
+    pub const fn recipient(&self) -> &Recipient {
+        &self.recipient
+    }
+
     /// Makes a full backup.
     ///
     /// # Errors

@@ -97,7 +97,8 @@ pub(super) const BACKUPS: Place = Place {
     name: "backups",
     purpose: "to get the database back; every collection as it was",
     kept: Kept::Until(
-        "as long as you keep the backup; after a restore, admin privacy reapply erases again who was erased since",
+        "backup.keep_days days, 7 by default, and the monthly archive, with accounts, backup.keep_months months, 12 by default; after \
+         a restore, admin privacy reapply erases again who was erased since",
     ),
     people: &[],
     rules: &[Rule { paths: &["every field of every collection"], ..EXPIRING }],

@@ -1,6 +1,7 @@
 //! Writes of every kind, for as long as a test wants them.
 
 use bson::{Document, doc};
+use futures::TryStreamExt;
 use mongodb::options::ReplaceOptions;
 use mongodb::{Database, IndexModel};
 use rand::rngs::StdRng;
@@ -70,6 +71,17 @@ async fn transaction(database: &Database, random: &mut StdRng, count: usize) {
         }
     }
     session.commit_transaction().await.unwrap();
+}
+
+/// How many documents transactions had inserted at the end of a second, by the server's own record. Each is of one entry.
+pub async fn of_oplog(database: &Database, second: u32) -> usize {
+    let oplog = database.client().database("local").collection::<Document>("oplog.rs");
+    let until = bson::Timestamp { time: second, increment: u32::MAX };
+    let name = format!("{}.churn_transactions", database.name());
+    let ours = doc! { "ts": { "$lte": until }, "txnNumber": { "$exists": true }, "o.applyOps.ns": name };
+    let entries: Vec<Document> = oplog.find(ours).await.unwrap().try_collect().await.unwrap();
+    let operations = |entry: &Document| entry.get_document("o").unwrap().get_array("applyOps").unwrap().len();
+    entries.iter().map(operations).sum()
 }
 
 /// Changes of collections, and a transaction of several entries of the oplog.

@@ -86,17 +86,36 @@ impl Place {
     }
 
     pub fn spawn_restore(&self, words: &[&str]) -> Running {
-        self.world.start("admin", self.command("recovery", words))
+        self.spawn("recovery", words, &[])
+    }
+
+    pub fn spawn(&self, user: &str, words: &[&str], settings: &[(&str, &str)]) -> Running {
+        self.world.start("admin", self.command(user, words, settings))
+    }
+
+    /// With more settings.
+    pub async fn run_with(&self, user: &str, words: &[&str], settings: &[(&str, &str)]) -> String {
+        let finished = self.world.finish("admin", self.command(user, words, settings)).await;
+        assert_eq!(finished.code, Some(0), "{words:?}: {}", finished.stderr);
+        finished.stdout
     }
 
     /// What it printed, and why it failed.
     async fn run(&self, user: &str, words: &[&str]) -> (String, Option<String>) {
-        let finished = self.world.finish("admin", self.command(user, words)).await;
+        let finished = self.world.finish("admin", self.command(user, words, &[])).await;
         (finished.stdout, (finished.code != Some(0)).then_some(finished.stderr))
     }
 
-    fn command(&self, user: &str, words: &[&str]) -> std::process::Command {
+    /// Why it fails.
+    pub async fn fails_with(&self, user: &str, words: &[&str], settings: &[(&str, &str)]) -> String {
+        let finished = self.world.finish("admin", self.command(user, words, settings)).await;
+        assert_ne!(finished.code, Some(0), "{words:?}: {}", finished.stdout);
+        finished.stderr
+    }
+
+    fn command(&self, user: &str, words: &[&str], settings: &[(&str, &str)]) -> std::process::Command {
         let mut command = self.world.command("admin");
+        command.envs(settings.iter().map(|(name, value)| (format!("DEVTOOLKIT__{name}"), value)));
         let address = self.world.mongo_uri().split_once('@').unwrap().1;
         command.env("DEVTOOLKIT__MONGODB__URI", format!("mongodb://{user}:{PASSWORD}@{address}"));
         command.args(words);
@@ -105,7 +124,12 @@ impl Place {
 
     /// The backups of a kind.
     pub fn directories(&self, kind: &str) -> Vec<PathBuf> {
-        files(&self.storage.join(kind))
+        files(&self.directory_of(kind))
+    }
+
+    /// Where they are.
+    pub fn directory_of(&self, kind: &str) -> PathBuf {
+        self.storage.join(kind)
     }
 
     /// The objects of a backup.
