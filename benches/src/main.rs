@@ -1,6 +1,7 @@
 //! Side-by-side benchmarks on real servers of their own; `./dev bench` runs them.
 
 mod anonymise;
+mod dashboard;
 mod ingest;
 mod outage;
 mod peers;
@@ -34,6 +35,8 @@ enum Command {
     Rollup(rollup::Options),
     /// A day anonymised, and ingest beside it
     Anonymise(anonymise::Options),
+    /// The dashboard's pages with 50,000 users, 200 tools and 400 days, and the plans of its queries
+    Dashboard(dashboard::Options),
     /// What a validator on usage_analytics would cost
     Validator(validator::Options),
 }
@@ -47,6 +50,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Scrape(options) => scrape::run(options).await,
         Command::Rollup(options) => rollup::run(options).await,
         Command::Anonymise(options) => anonymise::run(options).await,
+        Command::Dashboard(options) => dashboard::run(options).await,
         Command::Validator(options) => validator::run(options).await,
     }
 }

@@ -11,6 +11,7 @@ mod accounts;
 mod elsewhere;
 mod events;
 mod impersonal;
+pub mod projection;
 mod rule;
 
 pub use accounts::AUTHOR_GOES;

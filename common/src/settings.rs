@@ -256,6 +256,8 @@ pub struct Dashboard {
     /// A session ends this long after signing in, however much it is used.
     #[serde(with = "duration")]
     pub session_lifetime: Duration,
+    /// Whether signing in, failing to and signing out are sent to Kafka as events.
+    pub login_events: bool,
 }
 
 impl Default for Dashboard {
@@ -265,6 +267,7 @@ impl Default for Dashboard {
             public_url: String::new(),
             session_idle: Duration::from_secs(12 * 60 * 60),
             session_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
+            login_events: true,
         }
     }
 }

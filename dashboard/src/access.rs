@@ -32,7 +32,8 @@ pub struct Guarded {
 /// Nobody is signed in, the role is too low, or the form did not come from our own page.
 pub async fn guard(State(guarded): State<Guarded>, mut request: Request, next: Next) -> Result<Response, Failure> {
     let Guarded { app, who } = guarded;
-    let token = cookie(request.headers(), app.session_cookie()).map(str::to_owned);
+    let bearer = bearer(request.headers()).filter(|_| request.method() == Method::GET && is_api(request.uri().path()));
+    let token = bearer.or_else(|| cookie(request.headers(), app.session_cookie())).map(str::to_owned);
     let viewer = match &token {
         Some(token) if who != Who::Anyone => sessions::viewer(&app, token).await?,
         _ => None,
@@ -43,6 +44,9 @@ pub async fn guard(State(guarded): State<Guarded>, mut request: Request, next: N
             None => Ok(to_sign_in(&request)),
             Some(viewer) => Err(Failure::Forbidden(format!("this is not for the role {}", viewer.role))),
         };
+    }
+    if let Some(viewer) = viewer.as_ref().filter(|_| is_program(request.uri().path())) {
+        app.limits.request(viewer.user)?;
     }
     if request.method() == Method::POST {
         let (parts, body) = request.into_parts();
@@ -80,10 +84,21 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
+/// The token of a program. Only what reads takes one: a form has a token of its page.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn is_api(path: &str) -> bool {
+    path.starts_with("/api/")
+}
+
 /// Whether programs ask for this path: they get problem documents, and no page to sign in. Of a request and not of its route, for
 /// `/tools/{slug}` serves both.
 pub fn is_program(path: &str) -> bool {
-    path.starts_with("/api/") || path.ends_with(".csv")
+    is_api(path) || path.ends_with(".csv")
 }
 
 /// To the page where one signs in, and back from there.

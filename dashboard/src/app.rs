@@ -10,7 +10,9 @@ use mongodb::Database;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::limits::Limits;
 use crate::live::watch::Live;
+use crate::logins::Logins;
 use crate::read::Rollups;
 
 /// Passwords that are hashed at the same time; each takes 19 MiB and a core.
@@ -27,12 +29,18 @@ pub struct App {
     pub settings: Dashboard,
     /// Makes digests of tokens.
     pub keyring: Keyring,
+    /// Whether other programs have the keyring too.
+    pub is_keyring_shared: bool,
     /// The hash of a password that nobody has, so that an unknown address takes as long as a known one.
     pub nobodys_hash: String,
     /// Places for passwords that are being hashed.
     pub hashing: Semaphore,
     /// What happens now.
     pub live: Live,
+    /// Where signing in is told.
+    pub logins: Logins,
+    /// How often somebody may ask.
+    pub limits: Limits,
 }
 
 impl App {
@@ -46,9 +54,12 @@ impl App {
             database,
             settings: settings.dashboard.clone(),
             keyring: keyring(settings)?,
+            is_keyring_shared: !settings.security.keyring_file.as_os_str().is_empty(),
             nobodys_hash: hash_password(&new_token()?)?,
             hashing: Semaphore::new(HASHES_AT_ONCE),
             live: Live::new(shutdown),
+            logins: Logins::new(settings)?,
+            limits: Limits::default(),
         }))
     }
 

@@ -23,11 +23,21 @@ pub enum Failure {
         /// What was expected.
         expected: String,
     },
+    /// A field of a form cannot be used, and must not be shown.
+    #[error("field {field}: {why}")]
+    Unusable {
+        /// The field.
+        field: &'static str,
+        /// Why.
+        why: String,
+    },
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
     /// Nobody is signed in.
-    #[error("sign in first: POST email and password to /login, and send the cookie")]
+    #[error(
+        "sign in first: POST email and password to /login and send the cookie, or send Authorization: Bearer with a token of your own page"
+    )]
     SignIn,
     /// Who is signed in may not do this.
     #[error("{0}")]
@@ -35,6 +45,12 @@ pub enum Failure {
     /// Somebody else changed the same meanwhile.
     #[error("{0}")]
     Conflict(String),
+    /// Somebody asks too often.
+    #[error("too many requests: try again in {seconds} s")]
+    TooMany {
+        /// When it works again.
+        seconds: u64,
+    },
     /// MongoDB does not answer as it should.
     #[error("the database does not answer; try again in a moment")]
     Database(#[source] mongodb::error::Error),
@@ -84,11 +100,14 @@ impl Failure {
 
     fn status_and_title(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Parameter(_) | Self::Field { .. } => (StatusCode::BAD_REQUEST, "This cannot be used"),
+            Self::Parameter(_) | Self::Field { .. } | Self::Unusable { .. } => {
+                (StatusCode::BAD_REQUEST, "This cannot be used")
+            }
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "Not found"),
             Self::SignIn => (StatusCode::UNAUTHORIZED, "Not signed in"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "Not allowed"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "Changed meanwhile"),
+            Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::Database(_) => (StatusCode::SERVICE_UNAVAILABLE, "The database does not answer"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "This failed"),
         }
@@ -97,7 +116,7 @@ impl Failure {
     fn parameter(&self) -> Option<String> {
         match self {
             Self::Parameter(refused) => Some(refused.parameter.clone()),
-            Self::Field { field, .. } => Some((*field).to_owned()),
+            Self::Field { field, .. } | Self::Unusable { field, .. } => Some((*field).to_owned()),
             _ => None,
         }
     }
@@ -127,8 +146,13 @@ impl IntoResponse for Failure {
         let (status, title) = self.status_and_title();
         let problem = Problem { status: status.as_u16(), title, detail: self.to_string(), parameter: self.parameter() };
         let mut response = status.into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        let wait = match &self {
+            Self::Database(_) => Some(5),
+            Self::TooMany { seconds } => Some(*seconds),
+            _ => None,
+        };
+        if let Some(seconds) = wait {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(problem);
         response

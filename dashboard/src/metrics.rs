@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use common::declare_metrics;
+use common::documents::activity_log::Action;
 use common::metrics::{Label, counter, found, gauge, histogram, known};
 
 const REQUESTS_BY: &[Label] = &[
@@ -13,6 +14,8 @@ const ROUTE: &[Label] = &[found("route", "the routes of the program, as dashboar
 
 const OUTCOME: &[Label] = &[known("outcome", || vec!["done", "failed"])];
 
+const LOGIN: &[Label] = &[known("action", || vec!["login", "login_failed", "logout"])];
+
 declare_metrics! {
     REQUESTS = counter("devtoolkit_dashboard_requests_total", "Requests that were answered").by(REQUESTS_BY);
     REQUEST_DURATION = histogram(
@@ -22,6 +25,11 @@ declare_metrics! {
     )
     .by(ROUTE);
     CONNECTIONS = gauge("devtoolkit_dashboard_connections", "Connections that are open");
+    LOGINS = counter("devtoolkit_dashboard_logins_total", "Attempts to sign in, and ends of sessions by their users").by(LOGIN);
+    LOGIN_EVENTS_LOST = counter(
+        "devtoolkit_dashboard_login_events_lost_total",
+        "Events about signing in that Kafka did not take: it is away, or slower than they come",
+    );
     LIVE_VIEWERS = gauge("devtoolkit_dashboard_live_viewers", "Browsers that are sent the numbers of the live page");
     LIVE_READS = counter(
         "devtoolkit_dashboard_live_reads_total",
@@ -50,6 +58,16 @@ pub fn answered(route: &'static str, status: u16, took: Duration) {
 /// So many connections are open.
 pub fn connections(open: usize) {
     CONNECTIONS.gauge(&[]).set(open as f64);
+}
+
+/// Somebody signed in, failed to, or signed out.
+pub fn login(action: Action) {
+    LOGINS.counter(&[action.as_str()]).increment(1);
+}
+
+/// An event about signing in did not reach Kafka.
+pub fn login_event_lost() {
+    LOGIN_EVENTS_LOST.counter(&[]).increment(1);
 }
 
 /// So many browsers follow the live page.

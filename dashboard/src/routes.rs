@@ -17,7 +17,9 @@ use crate::access::{Guarded, guard, is_program};
 use crate::app::App;
 use crate::failure::{Failure, Problem};
 use crate::metrics;
-use crate::pages::{admin, assets, config, days, failed, home, live, login, suggestions, tools, user, users};
+use crate::pages::{
+    admin, assets, config, days, failed, home, live, login, mine, openapi, setting, suggestions, tools, user, users,
+};
 use crate::viewer::Who;
 
 /// From the head of a request to the head of its answer.
@@ -53,15 +55,22 @@ fn routes() -> Vec<Route> {
         form(Who::User, "/logout", login::out),
         page(Who::User, "/", home::page),
         form(Who::User, "/preferences", home::preferences),
+        form(Who::User, "/profile", mine::profile),
+        form(Who::User, "/tokens", mine::make_token),
+        form(Who::User, "/account/delete", mine::delete),
+        page(Who::User, "/account/data", mine::data),
         form(Who::User, "/sessions/end", home::end_session),
         page(Who::User, "/tools", tools::page),
         page(Who::User, "/tools.csv", tools::csv),
         page(Who::User, "/tools/{slug}", tools::tool),
+        page(Who::Anyone, "/api/v1/openapi.json", openapi::document),
         page(Who::User, "/api/v1/tools", tools::json),
         page(Who::User, "/api/v1/tools/{slug}", tools::tool_json),
         page(Who::Admin, "/admin", admin::page),
         page(Who::Admin, "/admin.csv", days::csv),
         page(Who::Admin, "/admin/config", config::list),
+        page(Who::Admin, "/admin/config/{key}", setting::page),
+        form(Who::Admin, "/admin/config/{key}", setting::change_setting),
         page(Who::Admin, "/admin/users", users::page),
         page(Who::Admin, "/admin/users.csv", users::csv),
         page(Who::Admin, "/admin/users/{id}", user::page),
@@ -119,6 +128,7 @@ async fn measured(State(path): State<&'static str>, request: Request, next: Next
 /// Bounds the time, writes the body of a failure in the way that the asker understands, and sets the headers that every answer has.
 async fn answer(request: Request, next: Next) -> Response {
     let is_program = is_program(request.uri().path());
+    let known = request.headers().get(header::IF_NONE_MATCH).cloned();
     let mut response = within(PATIENCE, next.run(request)).await;
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         let problem = Problem {
@@ -132,8 +142,27 @@ async fn answer(request: Request, next: Next) -> Response {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = with_body(response, &problem, is_program);
     }
+    if known.is_some_and(|known| is_known(&known, &response)) {
+        response = not_modified(response);
+    }
     secure(&mut response);
     response
+}
+
+/// Whether the asker has this answer already.
+fn is_known(known: &HeaderValue, response: &Response) -> bool {
+    let Some(tag) = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()) else { return false };
+    let tags = known.to_str().unwrap_or_default().split(',').map(|tag| tag.trim().trim_start_matches("W/"));
+    response.status() == StatusCode::OK && tags.into_iter().any(|known| known == tag || known == "*")
+}
+
+fn not_modified(response: Response) -> Response {
+    let (mut parts, _) = response.into_parts();
+    parts.status = StatusCode::NOT_MODIFIED;
+    for header in [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_DISPOSITION] {
+        parts.headers.remove(header);
+    }
+    Response::from_parts(parts, Body::empty())
 }
 
 async fn within(patience: Duration, answer: impl Future<Output = Response>) -> Response {

@@ -31,11 +31,11 @@ fn sessions(app: &App) -> Collection<Session> {
     app.database.collection(session::COLLECTION)
 }
 
-/// A new session, and its token.
+/// A new session: its id, and its token.
 ///
 /// # Errors
 /// MongoDB does not answer.
-pub async fn begin(app: &App, user: ObjectId, device_info: DeviceInfo) -> Result<String, Failure> {
+pub async fn begin(app: &App, user: ObjectId, device_info: DeviceInfo) -> Result<(ObjectId, String), Failure> {
     let token = new_token().map_err(anyhow::Error::from)?;
     let now = DateTime::now();
     let settings = &app.settings;
@@ -49,8 +49,9 @@ pub async fn begin(app: &App, user: ObjectId, device_info: DeviceInfo) -> Result
         created_at: now,
         last_accessed_at: now,
     };
+    let id = document.id;
     sessions(app).insert_one(document).await?;
-    Ok(token)
+    Ok((id, token))
 }
 
 #[derive(Deserialize)]

@@ -25,12 +25,25 @@ const LOCK: Duration = Duration::from_secs(15 * 60);
 /// How it ended.
 #[derive(Debug)]
 pub enum SignedIn {
-    /// The token of the new session.
-    Yes(String),
+    /// The new session.
+    Yes {
+        /// Who signed in.
+        user: ObjectId,
+        /// The session.
+        session: ObjectId,
+        /// Its token.
+        token: String,
+    },
     /// Unknown address, wrong password or locked account.
-    No,
+    No {
+        /// Whose address it is, if anybody's.
+        user: Option<ObjectId>,
+    },
     /// The password is right, and the account may not be used.
-    Suspended,
+    Suspended {
+        /// Whose account it is.
+        user: ObjectId,
+    },
 }
 
 #[derive(Deserialize)]
@@ -62,7 +75,8 @@ struct Status {
 /// MongoDB does not answer.
 pub async fn sign_in(app: &App, email: &str, password: &str, device: DeviceInfo) -> Result<SignedIn, Failure> {
     let accounts = app.database.collection::<Account>(user::COLLECTION);
-    let account = match find(&accounts, email).await? {
+    let user = find(&accounts, email).await?;
+    let account = match user {
         Some(id) => count_attempt(&accounts, id).await?,
         None => None,
     };
@@ -70,14 +84,10 @@ pub async fn sign_in(app: &App, email: &str, password: &str, device: DeviceInfo)
     let stored =
         account.as_ref().filter(|_| is_open).map_or(app.nobodys_hash.as_str(), |account| account.password.as_str());
     let verified = verify(app, password, stored).await?;
-    let Some(account) = account else { return Ok(SignedIn::No) };
+    let Some(account) = account else { return Ok(SignedIn::No { user }) };
     if !is_open || !verified.is_right() {
-        if account.authentication.failed_login_attempts >= MOST_ATTEMPTS {
-            let until = DateTime::from_millis(DateTime::now().timestamp_millis() + LOCK.as_millis() as i64);
-            let lock = doc! { "$set": { "authentication.lockedUntil": until } };
-            accounts.update_one(doc! { "_id": account.id }, lock).await?;
-        }
-        return Ok(SignedIn::No);
+        lock_after_many(&accounts, &account).await?;
+        return Ok(SignedIn::No { user });
     }
     let now = DateTime::now();
     let mut set = doc! { "authentication.failedLoginAttempts": 0_i64 };
@@ -91,9 +101,37 @@ pub async fn sign_in(app: &App, email: &str, password: &str, device: DeviceInfo)
     let update = doc! { "$set": set, "$unset": { "authentication.lockedUntil": "" } };
     accounts.update_one(doc! { "_id": account.id }, update).await?;
     if !may {
-        return Ok(SignedIn::Suspended);
+        return Ok(SignedIn::Suspended { user: account.id });
     }
-    Ok(SignedIn::Yes(sessions::begin(app, account.id, device).await?))
+    let (session, token) = sessions::begin(app, account.id, device).await?;
+    Ok(SignedIn::Yes { user: account.id, session, token })
+}
+
+/// Whether this is the password of the user, who is signed in already. A wrong one counts as a failed attempt.
+///
+/// # Errors
+/// MongoDB does not answer.
+pub async fn is_password_of(app: &App, user: ObjectId, password: &str) -> Result<bool, Failure> {
+    let accounts = app.database.collection::<Account>(user::COLLECTION);
+    let Some(account) = count_attempt(&accounts, user).await? else { return Ok(false) };
+    let is_open = account.authentication.failed_login_attempts <= MOST_ATTEMPTS;
+    let is_right = verify(app, password, &account.password).await?.is_right();
+    if is_open && is_right {
+        let forgive = doc! { "$set": { "authentication.failedLoginAttempts": 0_i64 } };
+        accounts.update_one(doc! { "_id": user }, forgive).await?;
+        return Ok(true);
+    }
+    lock_after_many(&accounts, &account).await?;
+    Ok(false)
+}
+
+async fn lock_after_many(accounts: &Collection<Account>, account: &Account) -> Result<(), Failure> {
+    if account.authentication.failed_login_attempts >= MOST_ATTEMPTS {
+        let until = DateTime::from_millis(DateTime::now().timestamp_millis() + LOCK.as_millis() as i64);
+        let lock = doc! { "$set": { "authentication.lockedUntil": until } };
+        accounts.update_one(doc! { "_id": account.id }, lock).await?;
+    }
+    Ok(())
 }
 
 /// The account with this address; capitals do not count, unless two accounts differ in them alone.

@@ -406,6 +406,7 @@ async fn the_dashboard_needs_no_other_rights(local: &Local) -> Process {
         "/admin/suggestions?status=all",
         "/admin/config",
         "/live",
+        "/account/data",
     ] {
         browser.page(path).await;
     }
@@ -420,6 +421,12 @@ async fn the_dashboard_needs_no_other_rights(local: &Local) -> Process {
     ] {
         let answer = browser.send_form(&page, &format!("{page}/{what}"), &fields).await;
         assert_eq!(answer.status, 303, "{page} {what}: {}", answer.body);
+    }
+    let limit = "/admin/config/ingest_max_events_per_second";
+    for value in ["100000", "0"] {
+        let fields = [("value", value), ("active", "yes")];
+        let answer = browser.send_form(limit, limit, &fields).await;
+        assert_eq!(answer.status, 303, "{limit}: {}", answer.body);
     }
     dashboard
 }

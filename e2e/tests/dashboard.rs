@@ -231,8 +231,11 @@ const ADMIN: [bool; 4] = [false, false, false, true];
 const MODERATOR: [bool; 4] = [false, false, true, true];
 
 /// `{user}` and `{suggestion}` are ids that there are.
-const PAGES: [(&str, [bool; 4]); 25] = [
+const PAGES: [(&str, [bool; 4]); 28] = [
+    ("/admin/config/ingest_max_events_per_second", ADMIN),
     ("/login", OPEN),
+    ("/api/v1/openapi.json", OPEN),
+    ("/account/data", SIGNED_IN),
     ("/", SIGNED_IN),
     ("/tools", SIGNED_IN),
     ("/tools.csv", SIGNED_IN),
@@ -262,7 +265,11 @@ const PAGES: [(&str, [bool; 4]); 25] = [
 /// Its answer does not end.
 const STREAM: &str = "/api/v1/live/events";
 
-const FORMS: [(&str, [bool; 4]); 11] = [
+const FORMS: [(&str, [bool; 4]); 15] = [
+    ("/admin/config/ingest_max_events_per_second", ADMIN),
+    ("/profile", SIGNED_IN),
+    ("/tokens", SIGNED_IN),
+    ("/account/delete", SIGNED_IN),
     ("/preferences", SIGNED_IN),
     ("/sessions/end", SIGNED_IN),
     ("/admin/users/{user}/suspend", ADMIN),
@@ -342,6 +349,7 @@ async fn each_route_is_open_for_its_roles_and_for_no_other() {
     let known = |path: &str| {
         let shape = path
             .replace("{slug}", "Tool%201")
+            .replace("{key}", "ingest_max_events_per_second")
             .replace("users/{id}", "users/{user}")
             .replace("suggestions/{id}", "suggestions/{suggestion}");
         PAGES.iter().chain(&FORMS).any(|(known, _)| *known == shape)
@@ -672,6 +680,8 @@ async fn no_page_scans_a_collection() {
         "/admin.csv",
         "/admin/config",
         "/login",
+        "/account/data",
+        "/admin/config/ingest_max_events_per_second",
         "/tools?country=DE",
         "/admin/users",
         "/admin/users?email=a",

@@ -3,6 +3,8 @@
 
 #[path = "dashboard/browser.rs"]
 mod browser;
+#[path = "dashboard/demo.rs"]
+mod demo;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,60 +12,11 @@ use std::time::{Duration, Instant};
 use browser::Browser;
 use bson::{DateTime, Document, doc, oid::ObjectId};
 use common::documents::{Suggestion, User};
+use demo::{PASSWORD, Stage};
 use e2e::eventually::{PATIENCE, eventually};
-use e2e::servers::free_port;
-use e2e::world::{Running, World};
 use futures::TryStreamExt;
 use regex::Regex;
 use serde_json::{Value, json};
-
-const PASSWORD: &str = "correct horse battery staple";
-
-/// The demo's users, tools and suggestions, an account for each role, and a dashboard.
-struct Stage {
-    dashboard: Running,
-    world: World,
-    address: String,
-}
-
-impl Stage {
-    async fn new(name: &str) -> Self {
-        let address = format!("127.0.0.1:{}", free_port().unwrap());
-        let world = World::new(name).await.with_env("DASHBOARD__LISTEN", &address);
-        world.run_ok("admin", &["migrate"]).await;
-        world.run_ok("admin", &["seed-demo", "--users", "300", "--tools", "12"]).await;
-        for role in ["user", "moderator", "admin"] {
-            let email = email(role);
-            let args = ["users", "set-password", "--email", &email, "--password-stdin", "--role", role];
-            world.run_ok_with_input("admin", &args, format!("{PASSWORD}\n").as_bytes()).await;
-        }
-        let dashboard = world.spawn("dashboard", &["serve"]);
-        eventually(PATIENCE, "the dashboard to be ready", async || {
-            dashboard.stderr().contains("serving pages").then_some(())
-        })
-        .await;
-        Self { dashboard, world, address }
-    }
-
-    async fn signed_in(&self, role: &str) -> Browser {
-        let mut browser = Browser::new(&self.address);
-        browser.sign_in(&email(role), PASSWORD).await;
-        browser
-    }
-
-    async fn user(&self, email: &str) -> User {
-        self.world.db().collection("users").find_one(doc! { "email": email }).await.unwrap().unwrap()
-    }
-
-    async fn everybody(&self) -> Vec<User> {
-        let users = self.world.db().collection("users");
-        users.find(doc! {}).sort(doc! { "email": 1 }).await.unwrap().try_collect().await.unwrap()
-    }
-}
-
-fn email(role: &str) -> String {
-    format!("{role}@example.com")
-}
 
 /// All pages of a list, one after the other.
 async fn all_of(browser: &Browser, path: &str, list: &str) -> Vec<Value> {
@@ -357,6 +310,53 @@ async fn a_moderator_reviews_a_suggestion_in_order_and_never_two_at_once() {
     assert_eq!(now().await, before);
     // A moderator is led to no account.
     assert!(!moderator.page(&page).await.contains("/admin/users/"));
+}
+
+#[tokio::test]
+async fn a_setting_is_changed_by_its_rules_with_a_version_and_a_history() {
+    let stage = Stage::new("dash-config").await;
+    let admin = stage.signed_in("admin").await;
+    let settings = stage.world.db().collection::<Document>("system_configuration");
+    let page = "/admin/config/ingest_max_events_per_second";
+    let filter = || doc! { "key": "ingest_max_events_per_second" };
+    settings.delete_many(filter()).await.unwrap();
+    assert!(
+        admin.page("/admin/config").await.contains("ingest_max_events_per_second")
+            && admin.page(page).await.contains("Make the setting")
+    );
+    let csrf = admin.csrf(page).await;
+    let post = async |version: &str, value: &str| {
+        let fields = [("csrf", csrf.as_str()), ("version", version), ("value", value), ("active", "yes")];
+        admin.post(page, &fields, &[]).await
+    };
+    let refused = post("0", "-1").await;
+    assert!(refused.status == 400 && refused.body.contains("validation.min"), "{}", refused.body);
+    assert_eq!(post("0", "many").await.status, 400);
+    assert_eq!(settings.count_documents(filter()).await.unwrap(), 0);
+    assert_eq!(post("0", "500").await.headers["location"], format!("{page}?done=changed"));
+    assert_eq!(post("1", "600").await.status, 303);
+    let late = post("1", "700").await;
+    assert!(late.status == 409 && late.body.contains("has version 2 now"), "{}", late.body);
+    assert_eq!(post("2", "600").await.headers["location"], format!("{page}?done=same"));
+    let setting = settings.find_one(filter()).await.unwrap().unwrap();
+    let me = stage.user("admin@example.com").await.id;
+    assert_eq!((setting.get_i64("version").unwrap(), setting.get_object_id("lastModifiedBy").unwrap()), (2, me));
+    assert_eq!(setting.get("value").and_then(bson::Bson::as_i32), Some(600));
+    assert!(admin.page(page).await.contains("value: 500 became 600"));
+    assert_eq!(admin.get("/admin/config/no_such_setting").await.status, 404);
+
+    // A secret is in no page, and without a keyring nobody changes one.
+    let secret = doc! { "$set": { "isSecret": true, "value": "sealed-words", "dataType": "string" }, "$unset": { "validation": "" } };
+    settings.update_one(filter(), secret).bypass_document_validation(true).await.unwrap();
+    assert!(
+        !admin.page(page).await.contains("sealed-words") && !admin.page("/admin/config").await.contains("sealed-words")
+    );
+    let refused = post("2", "new words").await;
+    assert!(
+        refused.status == 403 && refused.body.contains("keyring_file") && !refused.body.contains("new words"),
+        "{}",
+        refused.body
+    );
 }
 
 /// Tool uses that end now, of users and tools in turn.

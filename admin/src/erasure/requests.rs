@@ -1,22 +1,17 @@
 //! The requests in `privacy_requests`: how an erasure is begun, found again and ended.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context as _, bail};
 use bson::oid::ObjectId;
 use bson::{DateTime, doc};
 use common::documents::erasure::{self, Erasure};
 use common::documents::privacy_request::{COLLECTION, Mode, PrivacyRequest, State};
-use common::keyring::{Purpose, Sealed};
+use common::keyring::Sealed;
 use common::tombstones::{Subject, Tombstone, topic};
 use futures::TryStreamExt as _;
 use mongodb::options::WriteConcern;
 use mongodb::{Collection, Database};
 
 use super::{Context, kafka};
-
-/// Bytes of the secret that pseudonyms are made with.
-const SECRET_BYTES: usize = 32;
 
 /// The collection.
 pub fn collection(database: &Database) -> Collection<PrivacyRequest> {
@@ -52,25 +47,27 @@ pub async fn file(
     mode: Mode,
     keep_suggestions: bool,
 ) -> anyhow::Result<PrivacyRequest> {
-    let (now, request_id) = (DateTime::now(), ObjectId::new());
-    let mut secret = [0_u8; SECRET_BYTES];
-    rand::fill(&mut secret);
-    let request = PrivacyRequest {
-        id: request_id,
-        subject: context.keyring.digest(Purpose::Subject, &Subject::User(id).bytes()),
-        mode,
-        keep_suggestions,
-        state: State::Requested,
-        sealed_id: Some(context.keyring.seal(&request_id.bytes(), &id.bytes())?.to_string()),
-        sealed_secret: Some(context.keyring.seal(&request_id.bytes(), &secret)?.to_string()),
-        requested_at: now,
-        completed_at: None,
-        documents: BTreeMap::new(),
-        days: BTreeMap::new(),
-        kafka_holds_until: kafka::holds_until(&context.settings.kafka, now).await?,
-    };
+    let mut request = PrivacyRequest::new(&context.keyring, id, mode, keep_suggestions)?;
+    request.kafka_holds_until = kafka::holds_until(&context.settings.kafka, request.requested_at).await?;
     collection(&context.database).insert_one(&request).await.context("filing the request")?;
     Ok(request)
+}
+
+/// Notes until when Kafka holds what was sent, in a request that somebody filed who does not know.
+///
+/// # Errors
+/// MongoDB or Kafka fails.
+pub async fn note_kafka(context: &Context, request: &mut PrivacyRequest) -> anyhow::Result<()> {
+    if !request.kafka_holds_until.is_empty() {
+        return Ok(());
+    }
+    request.kafka_holds_until = kafka::holds_until(&context.settings.kafka, request.requested_at).await?;
+    let set = doc! { "$set": { "kafkaHoldsUntil": bson::serialize_to_bson(&request.kafka_holds_until)? } };
+    collection(&context.database)
+        .update_one(doc! { "_id": request.id }, set)
+        .await
+        .context("noting Kafka's retention")?;
+    Ok(())
 }
 
 /// The id of the person whom an open request is about.

@@ -39,6 +39,7 @@ pub async fn run(
         let pseudonyms = Pseudonyms::new(requests::secret(context, &request)?);
         let next = match request.state {
             State::Requested => {
+                requests::note_kafka(context, &mut request).await?;
                 requests::bury(context, &[Subject::User(id)], request.requested_at).await?;
                 State::Sessions
             }

@@ -1,13 +1,12 @@
 //! `admin privacy export`: every document about a person, and nothing about anybody else.
 //!
-//! [`subject`] is whom it is about, [`reading`] streams the documents of each collection from one snapshot, [`projection`] leaves out of each what the register says,
+//! [`subject`] is whom it is about, [`reading`] streams the documents of each collection from one snapshot, [`common::personal::projection`] leaves out of each what the register says,
 //! [`output`] writes the files, [`manifest`] says what was written, and [`summary`] is the page for
 //! the person, made of the [`facts`] that were seen meanwhile.
 
 mod facts;
 mod manifest;
 mod output;
-mod projection;
 mod reading;
 mod subject;
 mod summary;

@@ -6,6 +6,8 @@ use bson::{DateTime, oid::ObjectId};
 use serde::{Deserialize, Serialize};
 
 use crate::day::Day;
+use crate::keyring::{Keyring, Purpose, Sealed};
+use crate::tombstones::Subject;
 
 /// The collection's name.
 pub const COLLECTION: &str = "privacy_requests";
@@ -57,8 +59,42 @@ pub struct PrivacyRequest {
     pub documents: BTreeMap<String, i64>,
     /// The days of the person's events.
     pub days: BTreeMap<Day, AffectedDay>,
-    /// Until when Kafka holds what the person's tools sent, by topic; absent where the topic keeps messages for ever.
+    /// Until when Kafka holds what the person's tools sent, by topic; absent where the topic keeps messages for ever. Empty until
+    /// somebody works the request off.
     pub kafka_holds_until: BTreeMap<String, Option<DateTime>>,
+}
+
+/// Bytes of the secret that pseudonyms are made with.
+const SECRET_BYTES: usize = 32;
+
+impl PrivacyRequest {
+    /// A request that nobody has begun to work off.
+    ///
+    /// # Errors
+    /// There are no random bytes, or the keyring seals nothing more.
+    pub fn new(keyring: &Keyring, person: ObjectId, mode: Mode, keep_suggestions: bool) -> anyhow::Result<Self> {
+        let id = ObjectId::new();
+        let mut secret = [0_u8; SECRET_BYTES];
+        getrandom::fill(&mut secret)?;
+        let seal = |plain: &[u8]| -> anyhow::Result<Option<String>> {
+            let sealed: Sealed = keyring.seal(&id.bytes(), plain)?;
+            Ok(Some(sealed.to_string()))
+        };
+        Ok(Self {
+            id,
+            subject: keyring.digest(Purpose::Subject, &Subject::User(person).bytes()),
+            mode,
+            keep_suggestions,
+            state: State::Requested,
+            sealed_id: seal(&person.bytes())?,
+            sealed_secret: seal(&secret)?,
+            requested_at: DateTime::now(),
+            completed_at: None,
+            documents: BTreeMap::new(),
+            days: BTreeMap::new(),
+            kafka_holds_until: BTreeMap::new(),
+        })
+    }
 }
 
 /// A day that had events of the person.

@@ -37,9 +37,20 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     tokio::spawn(follow(database.clone(), readiness));
     let live = Arc::clone(&app);
     tokio::spawn(async move { live.live.run(database).await });
+    tokio::spawn(forget(Arc::clone(&app)));
     tracing::info!(address = %listener.local_addr()?, "serving pages and the API");
-    server::serve(listener, routes::router(app), shutdown).await;
+    server::serve(listener, routes::router(Arc::clone(&app)), shutdown).await;
+    tokio::task::spawn_blocking(move || app.logins.flush()).await?;
     Ok(())
+}
+
+/// Forgets those whose requests are no longer counted.
+async fn forget(app: Arc<App>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        ticks.tick().await;
+        app.limits.forget_the_quiet();
+    }
 }
 
 async fn follow(database: Database, readiness: Readiness) {

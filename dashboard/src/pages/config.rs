@@ -1,4 +1,4 @@
-//! `/admin/config`: the settings of the application, to be read. `admin config set` changes them.
+//! `/admin/config`: the settings of the application; each has a page of its own, where it is changed.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use bson::{Bson, Document, doc};
+use common::configuration::{KNOWN, Known};
 use common::documents::system_configuration::{COLLECTION, Category, SystemConfiguration};
 use futures::TryStreamExt;
 
@@ -25,6 +26,7 @@ const LONGEST_VALUE: usize = 200;
 
 struct Row {
     key: String,
+    link: String,
     value: String,
     is_secret: bool,
     is_active: bool,
@@ -45,6 +47,14 @@ struct Section {
 struct Page {
     frame: Frame,
     sections: Vec<Section>,
+    /// Those that the programs look for, and that nobody has set.
+    unset: Vec<Unset>,
+}
+
+struct Unset {
+    key: &'static str,
+    link: String,
+    description: &'static str,
 }
 
 /// `GET /admin/config`.
@@ -68,13 +78,30 @@ pub async fn list(
         rows: found.iter().filter(|setting| setting.category == *category).map(row).collect(),
     };
     let sections = Category::ALL.iter().map(section).filter(|section| !section.rows.is_empty()).collect();
-    respond::html(&Page { frame: Frame::of(&viewer, "Configuration", "/admin/config"), sections })
+    let is_unset = |known: &&Known| !found.iter().any(|setting| setting.key == known.key);
+    let unset = KNOWN.iter().filter(is_unset).map(|known| Unset {
+        key: known.key,
+        link: path(known.key),
+        description: known.description,
+    });
+    respond::html(&Page {
+        frame: Frame::of(&viewer, "Configuration", "/admin/config"),
+        sections,
+        unset: unset.collect(),
+    })
+}
+
+/// The page of a setting.
+pub fn path(key: &str) -> String {
+    let encoded: String = form_urlencoded::byte_serialize(key.as_bytes()).collect();
+    format!("/admin/config/{}", encoded.replace('+', "%20"))
 }
 
 /// A secret's value stays where it is.
 fn row(setting: &SystemConfiguration) -> Row {
     Row {
         key: setting.key.clone(),
+        link: path(&setting.key),
         value: if setting.is_secret { String::new() } else { shown(&setting.value) },
         is_secret: setting.is_secret,
         is_active: setting.is_active,
@@ -86,13 +113,15 @@ fn row(setting: &SystemConfiguration) -> Row {
     }
 }
 
-fn shown(value: &Bson) -> String {
+/// A value in a line.
+pub fn shown(value: &Bson) -> String {
     let text = plain::json(value.clone()).to_string();
     let shortened: String = text.chars().take(LONGEST_VALUE).collect();
     if shortened.len() < text.len() { format!("{shortened}…") } else { shortened }
 }
 
-fn allowed(setting: &SystemConfiguration) -> String {
+/// What a setting takes, in words.
+pub fn allowed(setting: &SystemConfiguration) -> String {
     let mut rules = vec![setting.data_type.to_string()];
     if let Some(validation) = &setting.validation {
         rules.extend(validation.min.map(|least| format!("at least {least}")));

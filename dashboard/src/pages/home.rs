@@ -14,6 +14,7 @@ use common::documents::activity_log::Action;
 use common::documents::user::{self, ProfileVisibility, Theme, User};
 
 use super::frame::Frame;
+use super::mine;
 use super::respond;
 use super::tools::tool_path;
 use crate::access::redirect;
@@ -73,11 +74,14 @@ struct Page<'a> {
     recent: Vec<Recent>,
     favourites: Vec<Favourite>,
     sessions: Vec<SessionRow>,
+    /// Why the account cannot be deleted here; empty where it can.
+    no_deletion: &'static str,
     themes: &'static [Theme],
 }
 
 /// What a form did, as the address after it says.
-const DONE: [(&str, &str); 3] = [
+const DONE: [(&str, &str); 4] = [
+    ("profile", "Your profile is saved."),
     ("preferences", "Your preferences are saved."),
     ("session", "The session has ended."),
     ("sessions", "All your other sessions have ended."),
@@ -117,6 +121,7 @@ pub async fn page(
         recent: person.recent.iter().map(|happened| recent(happened, &person)).collect(),
         favourites: favourites(&person, language),
         sessions: rows.collect(),
+        no_deletion: mine::no_deletion(&app),
         themes: Theme::ALL,
         user: &person.user,
         frame,

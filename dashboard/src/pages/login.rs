@@ -7,9 +7,11 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use common::event::Action;
 use common::secrets::new_token;
 
 use super::frame::Frame;
+use super::home::done;
 use super::respond;
 use crate::access::{cookie, own_path, redirect};
 use crate::app::App;
@@ -21,6 +23,8 @@ use crate::sessions::{self, Which, csrf};
 use crate::sign_in::{SignedIn, sign_in};
 use crate::viewer::Viewer;
 
+/// What happened, as the address says.
+const DONE: [(&str, &str); 1] = [("deleted", "Your account is closed. What is stored about you will be erased.")];
 const LONGEST_ADDRESS: usize = 254;
 
 #[derive(Template)]
@@ -30,6 +34,8 @@ struct Page {
     csrf: String,
     next: String,
     email: String,
+    /// What happened before; empty otherwise.
+    done: &'static str,
     /// Why it failed; empty at first.
     failed: &'static str,
 }
@@ -46,7 +52,7 @@ pub async fn page(
     let text = text.unwrap_or_default();
     let next = form_urlencoded::parse(text.as_bytes()).find(|(name, _)| name == "next");
     let next = next.map_or_else(|| "/".to_owned(), |(_, next)| own_path(&next).to_owned());
-    form(&app, &headers, next, String::new(), "")
+    form(&app, &headers, next, String::new(), done(Some(&text), &DONE), "")
 }
 
 /// The form, with a token of its own in a cookie and in the form: another site can read neither.
@@ -55,6 +61,7 @@ fn form(
     headers: &HeaderMap,
     next: String,
     email: String,
+    done: &'static str,
     failed: &'static str,
 ) -> Result<Response, Failure> {
     let known = cookie(headers, app.page_cookie()).filter(|token| token.len() == 43).map(str::to_owned);
@@ -63,7 +70,7 @@ fn form(
         None => (new_token().map_err(anyhow::Error::from)?, true),
     };
     let frame = Frame::new("Sign in");
-    let mut response = respond::html(&Page { frame, csrf: csrf(&token), next, email, failed })?;
+    let mut response = respond::html(&Page { frame, csrf: csrf(&token), next, email, done, failed })?;
     if is_new {
         set_cookie(&mut response, app, app.page_cookie(), &token, None);
     }
@@ -86,8 +93,10 @@ pub async fn submit(
     let email = sent.line("email", LONGEST_ADDRESS)?;
     let next = own_path(sent.exact("next"));
     let device = device::of_request(&headers, peer.map(|Extension(peer)| peer), app.is_https());
-    match sign_in(&app, email, sent.exact("password"), device).await? {
-        SignedIn::Yes(token) => {
+    app.limits.attempt(&device.ip_address)?;
+    match sign_in(&app, email, sent.exact("password"), device.clone()).await? {
+        SignedIn::Yes { user, session, token } => {
+            app.logins.happened(Action::Login, Some(user), Some(session), &device);
             // A session that the browser had before ends: nobody can give a browser a token and wait for its owner to sign in.
             if let Some(old) = cookie(&headers, app.session_cookie())
                 && let Some(Viewer { user, session, .. }) = sessions::viewer(&app, old).await?
@@ -104,14 +113,16 @@ pub async fn submit(
             );
             Ok(response)
         }
-        SignedIn::No => {
+        SignedIn::No { user } => {
+            app.logins.happened(Action::LoginFailed, user, None, &device);
             let failed =
                 "The address or the password is wrong, or the account is locked for a while after too many attempts.";
-            form(&app, &headers, next.to_owned(), email.to_owned(), failed)
+            form(&app, &headers, next.to_owned(), email.to_owned(), "", failed)
         }
-        SignedIn::Suspended => {
+        SignedIn::Suspended { user } => {
+            app.logins.happened(Action::LoginFailed, Some(user), None, &device);
             let failed = "This account may not be used. Ask an administrator why.";
-            form(&app, &headers, next.to_owned(), email.to_owned(), failed)
+            form(&app, &headers, next.to_owned(), email.to_owned(), "", failed)
         }
     }
 }
@@ -120,7 +131,14 @@ pub async fn submit(
 ///
 /// # Errors
 /// MongoDB does not answer.
-pub async fn out(State(app): State<Arc<App>>, Extension(viewer): Extension<Viewer>) -> Result<Response, Failure> {
+pub async fn out(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    peer: Option<Extension<Peer>>,
+    Extension(viewer): Extension<Viewer>,
+) -> Result<Response, Failure> {
+    let device = device::of_request(&headers, peer.map(|Extension(peer)| peer), app.is_https());
+    app.logins.happened(Action::Logout, Some(viewer.user), Some(viewer.session), &device);
     sessions::end(&app, viewer.user, Which::One(viewer.session)).await?;
     let mut response = redirect("/login");
     set_cookie(&mut response, &app, app.session_cookie(), "", Some(0));

@@ -65,6 +65,11 @@ impl Browser {
         self.ask("GET", path, "", &[]).await
     }
 
+    /// A GET with more headers.
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.ask("GET", path, "", headers).await
+    }
+
     /// The first bytes of an answer that does not end, until they hold `enough`.
     pub async fn begin(&self, path: &str, enough: &str) -> (u16, String) {
         self.begin_times(path, enough, 1).await
@@ -120,8 +125,9 @@ impl Browser {
             let field = Regex::new(&format!(r#"name="{name}" value="([^"]*)""#)).unwrap();
             field.captures(&html).map(|found| found[1].to_owned()).unwrap_or_default()
         };
-        let (csrf, seen) = (hidden("csrf"), hidden("seen"));
-        self.post(path, &[&[("csrf", &*csrf), ("seen", &*seen)], fields].concat(), &[]).await
+        let (csrf, seen, version) = (hidden("csrf"), hidden("seen"), hidden("version"));
+        let hidden = [("csrf", &*csrf), ("seen", &*seen), ("version", &*version)];
+        self.post(path, &[&hidden[..], fields].concat(), &[]).await
     }
 
     /// A POST of a form.

@@ -8,6 +8,7 @@ use bson::{Bson, Document, doc};
 use common::documents::migration::{self, Migration};
 use common::mongo;
 use common::personal::Place;
+use common::personal::projection::Projection;
 use indicatif::{ProgressBar, ProgressStyle};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::{ClientSession, Database};
@@ -15,7 +16,6 @@ use mongodb::{ClientSession, Database};
 use super::facts::Facts;
 use super::manifest::Schema;
 use super::output::Sink;
-use super::projection::Projection;
 use super::subject::Subject;
 
 /// Documents that are held at a time, at most.

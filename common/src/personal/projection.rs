@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::{Export, Place};
 use bson::oid::ObjectId;
 use bson::{Bson, Document};
-use common::personal::{Export, Place};
 
 /// The rules of one collection as a tree of field names.
-pub(super) struct Projection {
+#[derive(Debug)]
+pub struct Projection {
     place: &'static Place,
     root: Node,
     /// Fields that the register does not have.
     unknown: BTreeSet<String>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Node {
     fields: BTreeMap<&'static str, Node>,
     /// What is in a list, or in a map whatever its keys.
@@ -26,6 +27,7 @@ struct Node {
 const MOST_UNKNOWN: usize = 100;
 
 impl Projection {
+    /// By the rules of this place.
     pub fn new(place: &'static Place) -> Self {
         let mut root = Node::default();
         for (path, rule) in place.fields() {
@@ -158,8 +160,8 @@ impl View<'_> {
 
 #[cfg(test)]
 mod tests {
+    use crate::personal::{self, Kind};
     use bson::doc;
-    use common::personal::{self, Kind};
 
     use super::*;
 
