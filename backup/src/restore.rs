@@ -54,10 +54,10 @@ pub async fn run(
     progress: &Progress,
 ) -> anyhow::Result<Restored> {
     let restored = fill(target, store, identity, plan, check, progress).await;
-    if restored.is_err() {
-        if let Err(error) = target.clear().await {
-            tracing::warn!(error = %common::mongo::in_words(&error), "what was loaded is not removed; the next restore does it");
-        }
+    if restored.is_err()
+        && let Err(error) = target.clear().await
+    {
+        tracing::warn!(error = %common::mongo::in_words(&error), "what was loaded is not removed; the next restore does it");
     }
     restored
 }

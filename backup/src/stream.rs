@@ -101,10 +101,10 @@ impl Writer {
     }
 
     async fn flush(&mut self) -> anyhow::Result<()> {
-        if self.in_flight.len() >= IN_FLIGHT {
-            if let Some(oldest) = self.in_flight.pop_front() {
-                self.stream.parts.push(oldest.await??);
-            }
+        if self.in_flight.len() >= IN_FLIGHT
+            && let Some(oldest) = self.in_flight.pop_front()
+        {
+            self.stream.parts.push(oldest.await??);
         }
         let (store, recipient) = (Arc::clone(&self.store), self.recipient.clone());
         let key = format!("{}{:06}.zst.age", self.prefix, self.next);

@@ -90,10 +90,10 @@ fn walk(root: &Path, directory: &Path, found: &mut Vec<Stored>) -> io::Result<()
         let path = entry.path();
         if entry.file_type()?.is_dir() {
             walk(root, &path, found)?;
-        } else if let Some(key) = path.strip_prefix(root).ok().and_then(Path::to_str) {
-            if !key.ends_with(PARTIAL) {
-                found.push(Stored { key: key.to_owned(), size: entry.metadata()?.len() });
-            }
+        } else if let Some(key) = path.strip_prefix(root).ok().and_then(Path::to_str)
+            && !key.ends_with(PARTIAL)
+        {
+            found.push(Stored { key: key.to_owned(), size: entry.metadata()?.len() });
         }
     }
     Ok(())

@@ -314,10 +314,8 @@ fn texts(xml: &[u8]) -> anyhow::Result<Vec<(String, String)>> {
                     other => bail!("the answer has an unknown entity {other:?}"),
                 }),
             },
-            Event::End(end) => {
-                if end.local_name().as_ref() == element.as_bytes() {
-                    found.push((std::mem::take(&mut element), std::mem::take(&mut text)));
-                }
+            Event::End(end) if end.local_name().as_ref() == element.as_bytes() => {
+                found.push((std::mem::take(&mut element), std::mem::take(&mut text)));
             }
             Event::Eof => return Ok(found),
             _ => {}
