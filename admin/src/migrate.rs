@@ -265,10 +265,11 @@ fn print(report: &Report, json: bool, is_complete: bool) -> anyhow::Result<()> {
         return terminal::print_json(report);
     }
     let Report { collections, indexes, validators, topics, .. } = report;
+    let but = if report.notes.is_empty() { "" } else { ", but for what is noted below" };
     if report.changes.is_empty() {
         print_line!(
             "nothing to change: {collections} collections, {indexes} indexes, {validators} validators, {topics} topics \
-             are as they should be"
+             are as they should be{but}"
         );
     } else {
         let rows = report
@@ -284,7 +285,7 @@ fn print(report: &Report, json: bool, is_complete: bool) -> anyhow::Result<()> {
             (true, _) => print_line!("{count} would be made; dry run: nothing was changed"),
             (false, true) => print_line!(
                 "{count} made: {collections} collections, {indexes} indexes, {validators} validators, {topics} \
-                 topics are now as they should be"
+                 topics are now as they should be{but}"
             ),
             (false, false) => print_line!("{count} made, then it stopped"),
         }

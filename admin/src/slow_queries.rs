@@ -11,7 +11,6 @@ use bson::{Bson, Document, doc};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use comfy_table::{Cell, Color};
-use common::audit::{self, Act, Action, TargetKind};
 use common::mongo::{self, Member};
 use common::print_line;
 use common::settings::Settings;
@@ -102,19 +101,14 @@ struct Query {
 /// MongoDB cannot be reached, or no member lets its profile be read.
 pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let database = mongo::connect(&settings.mongodb).await?;
-    let act = Act::on(Action::SlowQueries, TargetKind::Database, database.name());
-    audit::around(&database, act, show(&database, settings, options)).await
-}
-
-async fn show(database: &Database, settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let since = options.since.unwrap_or_else(|| Utc::now() - TimeDelta::days(1));
-    let members = mongo::members(&settings.mongodb, database).await?;
+    let members = mongo::members(&settings.mongodb, &database).await?;
     if members.is_empty() {
         bail!(
             "a sharded cluster's profiles are with its shards; name one shard's replica set with setting mongodb.uri"
         );
     }
-    let read = join_all(members.iter().map(|member| read(database, member, since))).await;
+    let read = join_all(members.iter().map(|member| read(&database, member, since))).await;
 
     let (mut lines, mut notes, mut groups, mut operations) = (vec![], vec![], Groups::default(), 0);
     for (member, read) in members.into_iter().zip(read) {

@@ -54,7 +54,6 @@ async fn each_command_leaves_who_did_what_on_whom_and_how_it_ended() {
     let (_, refused) = world.run_fail("admin", &["privacy", "erase", "--user", &nobody, "--yes"]).await;
     assert!(refused.contains(&nobody), "{refused}");
     world.run_ok("admin", &["suspicious"]).await;
-    world.run_ok("admin", &["slow-queries"]).await;
     world.run_ok("admin", &["dead-letters", "replay"]).await;
     world.run_ok("admin", &["seed-demo", "--users", "5", "--tools", "2", "--force"]).await;
 
@@ -74,7 +73,6 @@ async fn each_command_leaves_who_did_what_on_whom_and_how_it_ended() {
         ("privacy.erase", well),
         ("privacy.erase", failed),
         ("suspicious", well),
-        ("slow_queries", well),
         ("dead_letters.replay", well),
         ("seed_demo", well),
     ];

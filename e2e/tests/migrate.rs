@@ -235,7 +235,7 @@ async fn what_somebody_changed_is_brought_up_to_date_and_reported() {
         }
         assert_eq!(indexes(db, collection).await, expected, "{collection}");
     }
-    assert!(world.run_ok("admin", &["migrate"]).await.starts_with(&nothing_to_change()));
+    assert!(world.run_ok("admin", &["migrate"]).await.starts_with(nothing_to_change().trim_end()));
     assert_eq!(all::<Migration>(db, migration::COLLECTION).await.len(), 2);
 }
 
@@ -535,9 +535,10 @@ async fn own_collections(db: &Database) -> Vec<String> {
 }
 
 /// Every document of every collection but the record of migrations.
+/// Every document but those of the audit log, which gets two for each command.
 async fn contents(db: &Database) -> BTreeMap<String, Vec<Document>> {
     let mut contents = BTreeMap::new();
-    for name in own_collections(db).await {
+    for name in own_collections(db).await.into_iter().filter(|name| name != "audit_log") {
         contents.insert(name.clone(), all(db, &name).await);
     }
     contents

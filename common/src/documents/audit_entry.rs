@@ -28,7 +28,6 @@ enumeration! {
         DeadLettersShow = "dead_letters.show",
         DeadLettersReplay = "dead_letters.replay",
         Suspicious = "suspicious",
-        SlowQueries = "slow_queries",
         Migrate = "migrate",
         SeedDemo = "seed_demo",
         ConfigSet = "config.set",
