@@ -4,7 +4,7 @@
 //! that were there. So rows and counters agree whenever one looks, whatever was killed in between, and a day that is
 //! rolled up again, or half rolled up, moves only what is missing. What the counters mean is in `docs/ROLLUP.md`.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail};
 use bson::oid::ObjectId;
 use bson::raw::RawDocumentBuf;
 use bson::{Bson, DateTime, Document, doc};
@@ -12,6 +12,7 @@ use common::day::Day;
 use common::documents::tool_day::{self, ToolDay};
 use common::documents::user_day::{self, UserDay};
 use common::documents::{tool, user};
+use common::mongo;
 use futures::TryStreamExt;
 use mongodb::{ClientSession, Collection, Database};
 use serde::Deserialize;
@@ -53,7 +54,8 @@ pub async fn write(database: &Database, lease: &Held, ledger: &Ledger, today: Da
 /// MongoDB fails, or the lease is lost.
 pub async fn reset(database: &Database, lease: &Held, today: Day) -> anyhow::Result<()> {
     let users = database.collection::<Document>(user::COLLECTION);
-    let outdated = doc! { "usage.lastResetDate": { "$lt": start(today) } };
+    let mut outdated = doc! { "usage.lastResetDate": { "$lt": start(today) } };
+    outdated.extend(countable(user::COLLECTION));
     let reset = vec![move_user(today, today, &Difference::default())];
     passing_faults(async || Ok(users.update_many(outdated.clone(), reset.clone()).await?)).await?;
     let mut tools =
@@ -122,7 +124,7 @@ async fn write_users(
             last_used_at: new.and_then(|row| row.last_used_at),
             last_activity_at: new.map(|row| row.last_activity_at),
         };
-        moves.push(doc! { "q": { "_id": *id }, "u": [move_user(day, today, &difference)] });
+        moves.push(Move { id: *id, change: Bson::Array(vec![move_user(day, today, &difference).into()]) });
     }
     changes.write(&rows, session).await?;
     update(database, session, user::COLLECTION, moves).await
@@ -228,7 +230,7 @@ async fn move_tools(
     }
     let moves = ids.iter().map(|id| {
         let usage = moved.get(id).copied().unwrap_or(0);
-        doc! { "q": { "_id": *id }, "u": move_tool(usage, periods.get(id)) }
+        Move { id: *id, change: move_tool(usage, periods.get(id)).into() }
     });
     update(database, session, tool::COLLECTION, moves.collect()).await
 }
@@ -344,19 +346,90 @@ async fn stored<T: DeserializeOwned + Send + Sync>(
     found.with_context(|| format!("reading the rows of {day} in {}", rows.name()))
 }
 
-/// Sends many different updates in one command; the driver's own way for this needs a newer server.
+/// What happens to the counters of one tool or user.
+struct Move {
+    id: ObjectId,
+    change: Bson,
+}
+
+/// A counter beyond this is a mistake, and close to where its type ends.
+const MOST_COUNTED: i64 = 1 << 62;
+
+/// The documents of `collection` whose counters can be moved. One document whose fields have wrong types, which somebody wrote past the
+/// validator, must not keep all others from being counted.
+fn countable(collection: &str) -> Document {
+    let is = |field: &str, types: &[&str]| doc! { "$in": [{ "$type": field }, types] };
+    let object = ["object", "missing"];
+    // `$inc`, by which tools are counted, refuses null.
+    let number = ["int", "long", "double", "decimal", "missing", "null"];
+    let (counters, parts, number): (&[&str], &[&str], &[&str]) = if collection == user::COLLECTION {
+        (&["$usage.dailyCount", "$usage.monthlyCount", "$usage.totalCount"], &["$usage", "$status"], &number)
+    } else {
+        (&["$usage.totalUsage"], &["$usage", "$performance", "$timestamps"], &number[..5])
+    };
+    let mut conditions: Vec<Document> = parts.iter().map(|part| is(part, &object)).collect();
+    for counter in counters {
+        conditions.push(is(counter, number));
+        conditions.push(doc! { "$lt": [{ "$ifNull": [counter, 0_i64] }, MOST_COUNTED] });
+    }
+    if collection == user::COLLECTION {
+        conditions.push(is("$usage.lastResetDate", &["date", "null", "missing"]));
+    }
+    doc! { "$expr": { "$and": conditions } }
+}
+
+/// Sends many different updates in one command; the driver's own way for this needs a newer server. Documents that are not
+/// [`countable`] stay as they are, and the log names them.
 async fn update(
     database: &Database,
     session: &mut ClientSession,
     collection: &str,
-    updates: Vec<Document>,
+    moves: Vec<Move>,
 ) -> anyhow::Result<()> {
-    if updates.is_empty() {
+    if moves.is_empty() {
         return Ok(());
     }
-    let reply = database.run_command(doc! { "update": collection, "updates": updates }).session(session).await?;
+    let ids: Vec<ObjectId> = moves.iter().map(|of_one| of_one.id).collect();
+    let updates = moves.into_iter().map(|Move { id, change }| {
+        let mut query = doc! { "_id": id };
+        query.extend(countable(collection));
+        doc! { "q": query, "u": change }
+    });
+    let updates: Vec<Document> = updates.collect();
+    let reply = database.run_command(doc! { "update": collection, "updates": updates }).session(&mut *session).await?;
     // The driver takes such a reply for success.
-    ensure!(!reply.contains_key("writeErrors"), "{collection} refused a counter: {reply}");
+    if let Some(error) = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document()) {
+        let id = error.get_i32("index").ok().and_then(|index| ids.get(usize::try_from(index).ok()?));
+        let id = id.map_or_else(|| "of an unknown document".to_owned(), ToString::to_string);
+        let why = error.get_str("errmsg").unwrap_or("no reason given");
+        bail!("{collection} refused the counters of {id}: {}", mongo::without_values(why));
+    }
+    let matched = reply.get_i32("n").ok().and_then(|matched| usize::try_from(matched).ok());
+    if matched.is_none_or(|matched| matched < ids.len()) {
+        tell_uncountable(database, session, collection, &ids).await?;
+    }
+    Ok(())
+}
+
+/// Names those of the documents that are there and not [`countable`]. A tool or user that is not there any more has no counters.
+async fn tell_uncountable(
+    database: &Database,
+    session: &mut ClientSession,
+    collection: &str,
+    ids: &[ObjectId],
+) -> anyhow::Result<()> {
+    let theirs = doc! { "_id": { "$in": ids }, "$nor": [countable(collection)] };
+    let documents = database.collection::<Document>(collection);
+    let mut found = documents.find(theirs).projection(doc! { "_id": 1 }).session(&mut *session).await?;
+    while let Some(document) = found.next(session).await.transpose()? {
+        let id = document.get_object_id("_id").map(|id| id.to_string()).unwrap_or_default();
+        tracing::error!(
+            collection,
+            id,
+            "the counters of this document stand still, because a field of usage, status, performance or timestamps has a wrong \
+             type: mend the document"
+        );
+    }
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use mongodb::{ClientSession, Collection, Database};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
-use crate::metrics;
+use crate::{clock, metrics};
 
 /// The lease of all who write what the aggregator writes.
 pub const NAME: &str = "aggregator";
@@ -54,8 +54,9 @@ pub struct Held {
 /// Takes the lease, and waits for it while somebody else has it.
 ///
 /// # Errors
-/// MongoDB fails.
+/// MongoDB fails, or this machine's clock is not MongoDB's.
 pub async fn acquire(database: &Database) -> anyhow::Result<Held> {
+    clock::check(database).await?;
     // In containers every aggregator has process id 1, and all may start in the same moment.
     let holder = format!("{}-{}", std::process::id(), ObjectId::new());
     let mut told = false;

@@ -17,6 +17,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod anonymise;
+mod clock;
 pub mod counters;
 pub mod daily;
 pub mod fold;

@@ -327,6 +327,15 @@ pub async fn event_count(database: &Database, source: Source, day: Day) -> anyho
     count.await.with_context(|| format!("counting {source} of {day}"))
 }
 
+/// The first day that is known: it has events, or was rolled up; none before the first event ever.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn first_known_day(database: &Database) -> anyhow::Result<Option<Day>> {
+    let states = day_states(database).await?.into_iter().map(|known| known.date);
+    Ok(states.chain(first_day_with_events(database).await?).min())
+}
+
 /// The day of the earliest event that is still there.
 ///
 /// # Errors

@@ -144,7 +144,14 @@ impl ConsumerContext for Reasons {}
 #[derive(Debug, Clone, Copy)]
 pub struct Quiet;
 
-impl ClientContext for Quiet {}
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is no error.
+        if !matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
+            tracing::warn!(%error, why = reason, "Kafka");
+        }
+    }
+}
 impl ConsumerContext for Quiet {}
 
 /// Headers that are librdkafka's own.

@@ -25,6 +25,7 @@ pub mod mongo;
 pub mod personal;
 pub mod program;
 pub mod schema;
+pub mod sealed_days;
 pub mod secrets;
 pub mod settings;
 pub mod shutdown;

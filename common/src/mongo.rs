@@ -1,5 +1,6 @@
 //! Connecting to MongoDB.
 
+pub mod clock;
 mod connection_string;
 
 use std::sync::Arc;

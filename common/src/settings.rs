@@ -326,15 +326,20 @@ impl Default for Privacy {
     }
 }
 
+/// Longer than any event is kept, and far below what a clock or a date can be moved by.
+const LONGEST: Duration = Duration::from_secs(3_650 * 24 * 60 * 60);
+
+fn not_too_long(key: &'static str, value: Duration) -> Result<(), SettingsError> {
+    if value > LONGEST {
+        let value = format!("{} days", value.as_secs() / (24 * 60 * 60));
+        return Err(SettingsError::unusable(key, value, "at most 3650d"));
+    }
+    Ok(())
+}
+
 impl Privacy {
     /// MongoDB's projections take a key with a dot for a path, and one with a dollar for an operator.
     fn check(&self) -> Result<(), SettingsError> {
-        // Longer than any event is kept, and far below what a date can be moved by.
-        const LONGEST: Duration = Duration::from_secs(3_650 * 24 * 60 * 60);
-        if self.late_arrival > LONGEST {
-            let value = format!("{} days", self.late_arrival.as_secs() / (24 * 60 * 60));
-            return Err(SettingsError::unusable("privacy.late_arrival", value, "at most 3650d"));
-        }
         let is_key = |key: &String| !key.is_empty() && !key.contains(['.', '$', '\0']);
         if let Some(key) = self.custom_data_allowed.iter().find(|key| !is_key(key)) {
             let expected = "keys of metadata.customData without dot and dollar, such as [\"theme\"]";
@@ -562,24 +567,42 @@ impl Settings {
                 return Err(SettingsError::unusable(key, "empty", "a value"));
             }
         }
-        let positive = |key, value: Duration| {
-            if value.is_zero() {
-                Err(SettingsError::unusable(key, "0s", "a time above zero, such as 200ms or 5m"))
-            } else {
-                Ok(())
+        // MongoDB's own rule (Naming Restrictions in its manual).
+        let database = &self.mongodb.database;
+        if database.len() > 63 || database.contains(['/', '\\', '.', ' ', '"', '$', '*', '<', '>', ':', '|', '?', '\0'])
+        {
+            let expected = "a name of at most 63 bytes without blanks and without / \\ . \" $ * < > : | ?";
+            return Err(SettingsError::unusable("mongodb.database", format!("{database:?}"), expected));
+        }
+        for (key, listen) in
+            [("telemetry.listen", &self.telemetry.listen), ("dashboard.listen", &self.dashboard.listen)]
+        {
+            let port =
+                listen.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+            if !listen.is_empty() && !matches!(port, Some(Ok(_))) {
+                let expected = "host:port, such as 127.0.0.1:9464 or [::1]:9464";
+                return Err(SettingsError::unusable(key, format!("{listen:?}"), expected));
             }
-        };
-        positive("ingest.max_age", self.ingest.max_age)?;
-        positive("ingest.batch_time", self.ingest.batch_time)?;
-        positive("ingest.commit_interval", self.ingest.commit_interval)?;
-        positive("ingest.drain_timeout", self.ingest.drain_timeout)?;
-        positive("aggregator.refresh", self.aggregator.refresh)?;
-        positive("dashboard.session_idle", self.dashboard.session_idle)?;
-        positive("dashboard.session_lifetime", self.dashboard.session_lifetime)?;
-        positive("backup.slice_interval", self.backup.slice_interval)?;
-        positive("privacy.late_arrival", self.privacy.late_arrival)?;
+        }
+        for (key, value) in [
+            ("ingest.max_age", self.ingest.max_age),
+            ("ingest.batch_time", self.ingest.batch_time),
+            ("ingest.commit_interval", self.ingest.commit_interval),
+            ("ingest.drain_timeout", self.ingest.drain_timeout),
+            ("aggregator.refresh", self.aggregator.refresh),
+            ("dashboard.session_idle", self.dashboard.session_idle),
+            ("dashboard.session_lifetime", self.dashboard.session_lifetime),
+            ("backup.slice_interval", self.backup.slice_interval),
+            ("privacy.late_arrival", self.privacy.late_arrival),
+            ("mongodb.server_selection_timeout", self.mongodb.server_selection_timeout),
+        ] {
+            if value.is_zero() {
+                return Err(SettingsError::unusable(key, "0s", "a time above zero, such as 200ms or 5m"));
+            }
+            not_too_long(key, value)?;
+        }
+        not_too_long("ingest.max_future", self.ingest.max_future)?;
         self.privacy.check()?;
-        positive("mongodb.server_selection_timeout", self.mongodb.server_selection_timeout)?;
         let threshold = self.mongodb.slow_query_threshold;
         if !threshold.is_zero() && !(1..=i32::MAX as u128).contains(&threshold.as_millis()) {
             let value = format!("{threshold:?}");
@@ -606,9 +629,9 @@ impl Kafka {
     /// What says the opposite of something else is no wish that can be granted.
     fn check(&self) -> Result<(), SettingsError> {
         let is_topic = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
-        // The dead letters' topic has four letters more, and Kafka takes 249.
-        if !self.topic.chars().all(is_topic) || self.topic.len() > 245 || [".", ".."].contains(&self.topic.as_str()) {
-            let expected = "a name of at most 245 letters, digits, dots, _ and -";
+        // The topic of the tombstones has nine letters more (`.erasures`), and Kafka takes 249.
+        if !self.topic.chars().all(is_topic) || self.topic.len() > 240 || [".", ".."].contains(&self.topic.as_str()) {
+            let expected = "a name of at most 240 letters, digits, dots, _ and -";
             return Err(SettingsError::unusable("kafka.topic", format!("{:?}", self.topic), expected));
         }
         let protocol = self.security_protocol.as_str();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bson::{Document, doc};
 use chrono::{Duration, SecondsFormat, Utc};
+use e2e::eventually::{PATIENCE, eventually};
 use e2e::load::{until_committed, until_stored};
 use e2e::topic::{self, Message};
 use e2e::world::World;
@@ -314,6 +315,33 @@ async fn a_letter_that_does_not_fit_is_cut_and_all_others_go_on() {
         }
     }
     assert_eq!(cut, BTreeMap::from([("headers", 6), ("key", 2), ("value", 6)]));
+}
+
+/// A topic that takes less than a small letter has wrong settings. The letters wait, and nothing of them is lost.
+#[tokio::test]
+async fn small_letters_that_a_topic_refuses_are_counted_and_arrive_whole_once_it_takes_them() {
+    let world = World::new("tiny-limit").await;
+    world.run_ok("admin", &["migrate"]).await;
+    topic::set_config(world.brokers(), &world.dead_letter_topic(), &[("max.message.bytes", "100")]).await.unwrap();
+    let mut worker = world.spawn("ingest", &["run"]);
+    let messages: Vec<Message> = (0..20).map(|n| Message::new("same partition", format!("{{\"n\": {n}"))).collect();
+    world.produce(&messages).await;
+    eventually(PATIENCE, "letters that wait, and are counted", async || {
+        let waiting = worker.metric("devtoolkit_ingest_dead_letters_waiting").await?;
+        let refused = worker.metric("devtoolkit_ingest_dead_letters_total").await?;
+        (waiting == 20.0 && refused == 20.0).then_some(())
+    })
+    .await;
+    topic::set_config(world.brokers(), &world.dead_letter_topic(), &[("max.message.bytes", "2097152")]).await.unwrap();
+    until_committed(&world).await;
+    worker.stop(std::time::Duration::from_secs(10)).await;
+
+    let sent = world.read_topic(&world.topic()).await;
+    let letters = world.read_topic(&world.dead_letter_topic()).await;
+    assert_eq!(letters.len(), 20);
+    for letter in &letters {
+        assert_eq!((&letter.value, told(letter, "value.bytes")), (&original(&sent, letter).value, None));
+    }
 }
 
 /// The brokers refuse a request as a whole: letters that fit must not be cut because of their neighbours.

@@ -90,7 +90,7 @@ async fn limits_of_system_configuration_hold_without_a_restart() {
     let since = now.try_to_rfc3339_string().unwrap();
     for shown in [
         format!(
-            "# ingest_tool_events_per_minute: 100, from system_configuration (environment all), since {since}; not ingest.tool_events_per_minute"
+            "# ingest_tool_events_per_minute: 100, from system_configuration (environment all), last changed {since} (updatedAt, which a change by hand may leave); not ingest.tool_events_per_minute"
         ),
         "# ingest_user_events_per_minute: no limit, from ingest.user_events_per_minute".to_owned(),
         "tool_events_per_minute = 0  # default".to_owned(),

@@ -119,6 +119,20 @@ async fn a_topic_that_is_created_again_under_a_worker_is_read_from_its_start() {
     worker.stop(Duration::from_secs(10)).await;
 }
 
+#[tokio::test]
+async fn events_that_kafka_removed_before_the_first_commit_are_counted() {
+    let world = World::new("expired-first").await;
+    world.run_ok("admin", &["migrate"]).await;
+    // Nothing is on the topic yet, and the worker commits where it began.
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    world.produce(&on_partition_0(tool_uses(0, 100))).await;
+    topic::remove_before(world.brokers(), &world.topic(), 0, 40).await.unwrap();
+    let (code, stderr) = world.run_fail("ingest", &["run", "--until-caught-up"]).await;
+    assert_eq!(code, 1);
+    assert!(stderr.contains("Kafka removed 40 events before they were read"), "{stderr}");
+    assert_eq!(stored(&world).await, 60);
+}
+
 /// Deletes the topic and creates it again, with more events than the former one had.
 async fn create_again(world: &World, events: std::ops::Range<usize>) {
     topic::delete(world.brokers(), &[&world.topic()]).await.unwrap();

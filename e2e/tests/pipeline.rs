@@ -109,7 +109,7 @@ async fn the_example_of_the_readme_is_accepted() {
     let readme = std::fs::read_to_string(Path::new(&repository()).join("README.md")).unwrap();
     let line = readme.lines().find(|line| line.starts_with(r#"{"specversion""#)).expect("an event in the README");
     let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-    world.run_ok_with_input("emit", &["file", "-"], line.replace("NOW", &now).as_bytes()).await;
+    world.run_ok_with_input("emit", &["file", "-"], line.replace("$now", &now).as_bytes()).await;
     let said = ingest(&world).await;
     assert!(said.contains("1 documents stored"), "{said}");
 }

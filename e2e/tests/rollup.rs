@@ -121,6 +121,57 @@ async fn a_day_without_events_has_zeros_and_nulls() {
 }
 
 #[tokio::test]
+async fn a_day_before_the_first_event_is_refused_and_nothing_is_written() {
+    let world = events::world("rollup-before").await;
+    let (first, before) = (Day::yesterday(), Day::yesterday().minus(3));
+    events::store(world.db(), &events::random(first, 10, 1)).await;
+    for unknown in [before.to_string(), "0001-01-01".to_owned()] {
+        let (code, message) = world.run_fail("aggregator", &["run", "--date", &unknown]).await;
+        assert_eq!(code, 1);
+        assert!(message.contains(&format!("{first} is the first day")), "{message}");
+    }
+    assert_eq!(world.db().collection::<Document>("rollup_days").count_documents(doc! {}).await.unwrap(), 0);
+    let range = ["run", "--from", &before.to_string(), "--to", &first.to_string()];
+    let printed = world.run_ok("aggregator", &range).await;
+    assert!(printed.contains(&format!("3 days before {first}")), "{printed}");
+    assert_eq!(world.db().collection::<Document>("rollup_days").count_documents(doc! {}).await.unwrap(), 1);
+}
+
+/// Somebody wrote past the validators.
+#[tokio::test]
+async fn a_tool_and_a_user_with_wrong_fields_stop_no_day() {
+    let world = events::world("rollup-wrong-types").await;
+    let day = Day::yesterday();
+    events::store(world.db(), &events::random(day, 200, 1)).await;
+    let used = |collection: &'static str, field: &'static str| {
+        let events = world.db().collection::<Document>("usage_analytics");
+        let known = world.db().collection::<Document>(collection);
+        async move {
+            let ids = events.distinct(field, doc! {}).await.unwrap();
+            let found = known.find_one(doc! { "_id": { "$in": ids } }).await.unwrap().unwrap();
+            found.get_object_id("_id").unwrap()
+        }
+    };
+    let (tool, user) = (used("tools", "toolId").await, used("users", "userId").await);
+    for (collection, id, field, value) in [
+        ("tools", tool, "usage.totalUsage", bson::Bson::from("12")),
+        ("users", user, "usage.totalCount", bson::Bson::from("five")),
+    ] {
+        let change = doc! { "$set": { field: value } };
+        let documents = world.db().collection::<Document>(collection);
+        documents.update_one(doc! { "_id": id }, change).bypass_document_validation(true).await.unwrap();
+    }
+    let done = world.run("aggregator", &["run", "--date", &day.to_string()]).await;
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    for id in [tool, user] {
+        assert!(done.stderr.contains(&id.to_string()), "{id} is not named: {}", done.stderr);
+    }
+    let others = world.db().collection::<Document>("tools");
+    let moved = others.count_documents(doc! { "usage.totalUsage": { "$type": "number", "$gt": 0 } }).await.unwrap();
+    assert!(moved > 0, "the other tools are counted");
+}
+
+#[tokio::test]
 async fn verified_and_premium_are_those_of_the_first_run() {
     let world = events::world("rollup-snapshot").await;
     let day = Day::yesterday();

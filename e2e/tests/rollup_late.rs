@@ -119,4 +119,8 @@ async fn a_sealed_day_takes_no_more() {
     assert!(message.contains("is sealed"), "{message}");
     assert_eq!(metrics(&world, day).await, before);
     assert_eq!(state(&world, day).await.get_str("state").unwrap(), "rolled");
+
+    // A replay of these letters would only make others.
+    let printed = world.run_ok("admin", &["dead-letters", "replay", "--dry-run"]).await;
+    assert!(printed.contains("ingest would refuse all of them again as day_sealed"), "{printed}");
 }

@@ -24,6 +24,24 @@ async fn an_unknown_key_is_named() {
 }
 
 #[tokio::test]
+async fn values_that_would_fail_later_are_refused_at_the_start() {
+    for (key, value, setting) in [
+        ("INGEST__DRAIN_TIMEOUT", "584542046090y", "ingest.drain_timeout"),
+        ("AGGREGATOR__REFRESH", "99999999999999s", "aggregator.refresh"),
+        ("KAFKA__TOPIC", &*"t".repeat(241), "kafka.topic"),
+        ("MONGODB__DATABASE", "a.b", "mongodb.database"),
+        ("MONGODB__DATABASE", &*"d".repeat(64), "mongodb.database"),
+        ("TELEMETRY__LISTEN", "9999", "telemetry.listen"),
+        ("TELEMETRY__LISTEN", ":9999", "telemetry.listen"),
+    ] {
+        let world = World::new("later").await.with_env(key, value);
+        let (code, message) = world.run_fail("ingest", &["check-config"]).await;
+        assert_eq!(code, 2, "{key}={value}: {message}");
+        assert!(message.contains(setting) && message.contains("expected"), "{key}={value}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn a_missing_settings_file_is_named() {
     let world = World::new("no-file").await;
     let (code, message) = world.run_fail("ingest", &["check-config", "--config", "/nowhere.toml"]).await;

@@ -72,7 +72,7 @@ fn line(documents: &[Document], key: &str, setting: &str, configured: Option<Non
             let since = since.unwrap_or_else(|| "a time that the document does not say".to_owned());
             let environment = text("environment");
             format!(
-                "{}, from {COLLECTION} (environment {environment}), since {since}; not ingest.{setting}",
+                "{}, from {COLLECTION} (environment {environment}), last changed {since} (updatedAt, which a change by hand may leave); not ingest.{setting}",
                 value(most)
             )
         }
@@ -104,7 +104,7 @@ mod tests {
         let shown = |key, configured| line(&documents, key, "setting", NonZeroU32::new(configured));
         assert_eq!(
             shown(EVENTS_PER_SECOND, 0),
-            "# ingest_max_events_per_second: 35, from system_configuration (environment all), since 2023-11-14T22:13:20Z; not ingest.setting\n"
+            "# ingest_max_events_per_second: 35, from system_configuration (environment all), last changed 2023-11-14T22:13:20Z (updatedAt, which a change by hand may leave); not ingest.setting\n"
         );
         assert!(shown(TOOL_EVENTS_PER_MINUTE, 7).contains(": no limit, from system_configuration"));
         let from_settings = "# ingest_user_events_per_minute: 7, from ingest.setting\n";

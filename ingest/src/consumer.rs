@@ -25,13 +25,13 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{Batch, Limits};
 use crate::commits;
 use crate::decode::Decoder;
-use crate::expiry::{Retention, Unread};
+use crate::expiry::{self, Retention, Unread};
 use crate::flow::{FlowControl, Reading};
 use crate::lag::Lag;
 use crate::late;
 use crate::messages::{AT_ONCE, Messages, Taken};
 use crate::metrics;
-use crate::offsets::{BatchId, OffsetTracker, Partition};
+use crate::offsets::{BatchId, OffsetTracker, Origin, Partition};
 use crate::positions::{self, Positions, Step};
 use crate::rebalance::{Context, Event};
 use crate::throttle::Rates;
@@ -121,6 +121,7 @@ pub fn run(
         done,
         unmarked: (Vec::new(), BTreeSet::new()),
         is_marking: false,
+        is_asking_for_times: false,
         last_commit: Instant::now(),
         tidied: None,
         flow: FlowControl::new(settings.ingest.in_flight),
@@ -152,6 +153,8 @@ enum Done {
     Taken { id: BatchId, held: Held },
     /// The days of these batches' late events are marked.
     Marked(Vec<BatchId>),
+    /// The times of these partitions' first unread messages, milliseconds since 1970.
+    FirstTimes(Vec<(Partition, i64)>),
 }
 
 struct Worker<'a> {
@@ -171,6 +174,7 @@ struct Worker<'a> {
     /// Batches that are stored and whose late days are not marked, and these days.
     unmarked: (Vec<BatchId>, BTreeSet<DayNumber>),
     is_marking: bool,
+    is_asking_for_times: bool,
     last_commit: Instant,
     /// When [`Worker::tidy_if_due`] last did its work.
     tidied: Option<Instant>,
@@ -386,6 +390,10 @@ impl Worker<'_> {
                 self.is_marking = false;
                 batches.into_iter().for_each(|id| self.tracker.acknowledge(id));
             }
+            Done::FirstTimes(times) => {
+                self.is_asking_for_times = false;
+                times.into_iter().for_each(|(partition, millis)| self.unread.first_is_of(partition, millis));
+            }
         }
         // Nothing else comes that the mark could serve as well.
         if self.flow.in_flight() == 0 {
@@ -518,7 +526,30 @@ impl Worker<'_> {
             self.tracker.partitions().partition(|partition| self.lag.waits(*partition));
         // What comes to these later comes after now.
         idle.into_iter().for_each(|partition| self.unread.read_to(partition, now));
-        metrics::retention(retention.seconds(), self.unread.left(waiting.into_iter(), retention, now));
+        metrics::retention(retention.seconds(), self.unread.left(waiting.iter().copied(), retention, now));
+        self.ask_for_first_times(&waiting);
+    }
+
+    /// A worker that cannot read, because MongoDB is away, knows nothing of the partitions that it has just taken over: the time of
+    /// their first unread message is read beside the worker's own consumer.
+    fn ask_for_first_times(&mut self, waiting: &[Partition]) {
+        let first = |partition: &Partition| {
+            let offset = self.positions.next(*partition)?;
+            self.unread.is_unknown(*partition).then_some(Origin { partition: *partition, offset })
+        };
+        let places: Vec<Origin> = waiting.iter().filter_map(first).collect();
+        if self.is_asking_for_times || places.is_empty() {
+            return;
+        }
+        self.is_asking_for_times = true;
+        let (kafka, tell) = (self.settings.kafka.clone(), self.tell.clone());
+        self.parts.runtime.spawn_blocking(move || {
+            let times = expiry::times(&kafka, &places).unwrap_or_else(|error| {
+                tracing::warn!(error = format!("{error:#}"), "the time of the oldest unread event is not known");
+                Vec::new()
+            });
+            let _ = tell.send(Done::FirstTimes(times));
+        });
     }
 
     /// The one place that commits: the next offset to read, which is what Kafka keeps.

@@ -44,6 +44,10 @@ const TIMESTAMP: &str = "devtoolkit.timestamp";
 /// The most of a reason's text: MongoDB's own may repeat what a document holds.
 const MOST_WHY: usize = 4_096;
 
+/// A letter that keeps no more than this is not cut further: a topic that refuses the letter has a mistake in its settings, and takes
+/// the whole letter when somebody has mended them.
+const LEAST_CUT: usize = 16 * 1024;
+
 /// What librdkafka and this program need for a letter beside what it keeps of its message.
 const LETTER: usize = 1_024;
 
@@ -203,14 +207,17 @@ impl DeadLetters {
         let mut kept = Cow::Borrowed(&letter.kept);
         while let Err(error) = self.try_send(letter, &kept, way).await {
             metrics::dead_letter_retried();
-            if is_too_large(&error) && (way == Way::Together || kept.bytes() > 0) {
-                if way == Way::Alone {
-                    // The topic's own limit is lower than admin migrate sets it. Below 1 KiB there is little to read.
-                    let room = if kept.bytes() < 1_024 { 0 } else { kept.bytes() / 2 };
-                    kept = Cow::Owned(kept.cut(room));
+            if is_too_large(&error) {
+                if way == Way::Together {
+                    way = Way::Alone;
+                    continue;
                 }
-                way = Way::Alone;
-                continue;
+                // The topic's own limit is lower than `admin migrate` sets it.
+                if kept.bytes() > LEAST_CUT {
+                    kept = Cow::Owned(kept.cut((kept.bytes() / 2).max(LEAST_CUT)));
+                    continue;
+                }
+                kept = Cow::Borrowed(&letter.kept);
             }
             *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
             tracing::warn!(%error, topic, partition, offset, attempt, "a dead letter was not taken; trying again");

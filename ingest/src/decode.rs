@@ -1,10 +1,9 @@
 //! From a Kafka message to a document in the batch, or to a dead letter in it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use common::day::{DayNumber, day_number, start_of};
 use common::event::{Accepted, Event, Invalid, Reason, Timestamp, Traceparent};
+use common::sealed_days::SealedDays;
 use common::size::Size;
 use common::tombstones::Tombstones;
 use common::{kafka, settings};
@@ -28,7 +27,7 @@ pub struct Decoder {
     throttle: Throttle,
     presence: Presence,
     tools: ToolSeries,
-    sealed: watch::Receiver<Arc<BTreeSet<DayNumber>>>,
+    sealed: watch::Receiver<Arc<SealedDays>>,
     /// Only events before this time, milliseconds, can be of a sealed day: the end of the last one.
     sealed_until: i64,
     erased: watch::Receiver<Arc<Tombstones>>,
@@ -41,7 +40,7 @@ impl Decoder {
     pub fn new(
         settings: settings::Ingest,
         tools: ToolSeries,
-        sealed: watch::Receiver<Arc<BTreeSet<DayNumber>>>,
+        sealed: watch::Receiver<Arc<SealedDays>>,
         mut erased: watch::Receiver<Arc<Tombstones>>,
     ) -> Self {
         let tombstones = Arc::clone(&erased.borrow_and_update());
@@ -61,8 +60,7 @@ impl Decoder {
     }
 
     fn look_at_sealed_days(&mut self) {
-        let last = self.sealed.borrow_and_update().last().copied();
-        self.sealed_until = last.map_or(i64::MIN, |last| start_of(last + 1));
+        self.sealed_until = self.sealed.borrow_and_update().end();
     }
 
     /// Looks at the clock. Between two looks the same moment decides: a round takes milliseconds, the limits are minutes.
@@ -137,18 +135,10 @@ impl Decoder {
         }
         Accepted::at(self.now, self.settings.max_age, self.settings.max_future).check(&event)?;
         if event.time.millis() < self.sealed_until {
-            self.check_sealed(&event)?;
+            self.sealed.borrow().check(event.time)?;
         }
         self.throttle.check(&event, arrived(message), self.now)?;
         Ok(Some(event))
-    }
-
-    fn check_sealed(&self, event: &Event<'_>) -> Result<(), Box<Invalid>> {
-        if !self.sealed.borrow().contains(&day_number(event.time.millis())) {
-            return Ok(());
-        }
-        let problem = format!("{} is of a day that is sealed: its numbers are final, and nothing is added", event.time);
-        Err(Invalid::at("time", Reason::DaySealed, problem))
     }
 
     /// The partition is somebody else's from now on.

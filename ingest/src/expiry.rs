@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::offsets::Partition;
+use common::settings;
+use rdkafka::Message;
+
+use crate::offsets::{Origin, Partition};
+use crate::reread::Reader;
 
 /// How long the topic keeps a message, by the message's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,18 @@ impl Unread {
         self.0[at] = millis;
     }
 
+    /// The first unread message is of `millis`, as somebody else read it. What the worker itself has read since counts more.
+    pub fn first_is_of(&mut self, partition: Partition, millis: i64) {
+        if self.is_unknown(partition) {
+            self.read_to(partition, millis);
+        }
+    }
+
+    /// Whether nothing is known of the partition.
+    pub fn is_unknown(&self, partition: Partition) -> bool {
+        usize::try_from(partition).ok().and_then(|at| self.0.get(at)).is_none_or(|millis| *millis == UNKNOWN)
+    }
+
     /// The partition is assigned anew, or somebody else's.
     pub fn forget(&mut self, partition: Partition) {
         self.read_to(partition, UNKNOWN);
@@ -58,6 +74,20 @@ impl Unread {
             .min();
         oldest.map_or(f64::INFINITY, |oldest| retention.seconds() - now.saturating_sub(oldest) as f64 / 1_000.0)
     }
+}
+
+/// The times that Kafka has for these messages, milliseconds since 1970; none of a message that is removed. Blocks.
+///
+/// # Errors
+/// Kafka does not answer.
+pub fn times(settings: &settings::Kafka, places: &[Origin]) -> anyhow::Result<Vec<(Partition, i64)>> {
+    let reader = Reader::new(settings)?;
+    let mut times = Vec::new();
+    for place in places {
+        let millis = reader.read(*place, |message| message.timestamp().to_millis())?.flatten();
+        times.extend(millis.map(|millis| (place.partition, millis)));
+    }
+    Ok(times)
 }
 
 /// What the topic's `cleanup.policy` and `retention.ms` mean together.
@@ -92,6 +122,17 @@ mod tests {
         assert_eq!(left(&unread, &[1, 7], HOUR), f64::INFINITY, "of these nothing is read yet");
         unread.forget(2);
         assert_eq!(left(&unread, &[0, 2], HOUR), 3_600.0 - 600.0);
+    }
+
+    #[test]
+    fn the_time_of_the_first_unread_message_counts_until_the_worker_reads_itself() {
+        let mut unread = Unread::default();
+        assert!(unread.is_unknown(3));
+        unread.first_is_of(3, 400_000);
+        assert_eq!(unread.left([3].into_iter(), HOUR, 1_600_000), 3_600.0 - 1_200.0);
+        unread.read_to(3, 1_000_000);
+        unread.first_is_of(3, 400_000);
+        assert_eq!(unread.left([3].into_iter(), HOUR, 1_600_000), 3_600.0 - 600.0, "an answer that came late");
     }
 
     #[test]

@@ -8,14 +8,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use bson::{Bson, DateTime, Document, doc};
+use bson::{DateTime, doc};
 use common::day::{Day, DayNumber, day_number, start_of};
 use common::documents::rollup_day::{self, RollupDay};
 use common::event::Timestamp;
-use common::mongo;
-use futures::TryStreamExt;
+use common::mongo::{self, clock};
+use common::sealed_days::SealedDays;
 use mongodb::Database;
 use mongodb::error::Error;
 use mongodb::options::WriteConcern;
@@ -33,9 +34,13 @@ const CLOCK_DIFFERENCE_MS: i64 = 60 * 1_000;
 /// A server that was stopped where it stands keeps its connections open, and never answers.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// Those of `days` that are over.
+/// By how many milliseconds MongoDB's clock is ahead of this machine's, at the last look; 0 when it is behind.
+static MONGODB_AHEAD_MS: AtomicI64 = AtomicI64::new(0);
+
+/// Those of `days` that are over by this machine's clock or by MongoDB's. The aggregator works only where its clock is MongoDB's.
 pub fn over(days: &[DayNumber]) -> impl Iterator<Item = DayNumber> + '_ {
-    let today = day_number(Timestamp::now().millis() + CLOCK_DIFFERENCE_MS);
+    let ahead = MONGODB_AHEAD_MS.load(Ordering::Relaxed) + CLOCK_DIFFERENCE_MS;
+    let today = day_number(Timestamp::now().millis() + ahead);
     days.iter().copied().filter(move |day| *day < today)
 }
 
@@ -77,36 +82,42 @@ async fn mark_one(database: &Database, day: DayNumber) -> Result<(), Error> {
     Ok(())
 }
 
-/// The days that are sealed now.
+/// Takes note of MongoDB's clock.
 ///
 /// # Errors
 /// MongoDB fails.
-pub async fn sealed_days(database: &Database) -> Result<Arc<BTreeSet<DayNumber>>, Error> {
-    let sealed = doc! { "sealedAt": { "$type": "date" } };
-    let days = states(database).clone_with_type::<Document>();
-    let days: Vec<Document> = days.find(sealed).projection(doc! { "_id": 1 }).await?.try_collect().await?;
-    let number = |day: &Document| {
-        let day = day.get("_id").and_then(Bson::as_str)?;
-        Some(day_number(Day::parse(day).ok()?.start().timestamp_millis()))
-    };
-    Ok(Arc::new(days.iter().filter_map(number).collect()))
+pub async fn look_at_clock(database: &Database) -> Result<(), Error> {
+    let ahead = clock::ahead(database).await?;
+    let millis = ahead.num_milliseconds();
+    let before = MONGODB_AHEAD_MS.swap(millis.max(0), Ordering::Relaxed);
+    if ahead > clock::MOST && before <= clock::MOST.num_milliseconds() {
+        tracing::warn!(
+            milliseconds = millis,
+            "this machine's clock is behind MongoDB's: MongoDB's decides which days are over; set both clocks (NTP)"
+        );
+    }
+    Ok(())
 }
 
-/// Looks at the sealed days from time to time, without end. While MongoDB does not answer, those known stay in force.
-pub async fn follow(database: Database, sealed: watch::Sender<Arc<BTreeSet<DayNumber>>>) {
+/// Looks at the sealed days and at MongoDB's clock from time to time, without end. While MongoDB does not answer, those known stay in force.
+pub async fn follow(database: Database, sealed: watch::Sender<Arc<SealedDays>>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
         // A server that hangs must not end the looking.
-        let answer = match tokio::time::timeout(TIME_LIMIT, sealed_days(&database)).await {
+        let look = async {
+            look_at_clock(&database).await?;
+            SealedDays::read(&database).await
+        };
+        let answer = match tokio::time::timeout(TIME_LIMIT, look).await {
             Ok(answer) => answer.map_err(|error| mongo::reason(&error)),
             Err(_) => Err(format!("no answer within {} s", TIME_LIMIT.as_secs())),
         };
         match answer {
             Ok(days) => {
                 sealed.send_if_modified(|known| {
-                    *known != days && {
-                        *known = days;
+                    **known != days && {
+                        *known = Arc::new(days);
                         true
                     }
                 });

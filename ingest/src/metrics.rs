@@ -34,7 +34,7 @@ declare_metrics! {
     )
     .by(TYPE);
     TOMBSTONES = gauge("devtoolkit_ingest_tombstones", "Erased people and their sessions whose events are dropped");
-    DEAD_LETTERS = counter("devtoolkit_ingest_dead_letters_total", "Messages handed to the dead-letter topic, by reason")
+    DEAD_LETTERS = counter("devtoolkit_ingest_dead_letters_total", "Messages refused, by reason; each becomes a dead letter")
         .by(REASON);
     DEAD_LETTER_RETRIES = counter(
         "devtoolkit_ingest_dead_letter_retries_total",
@@ -104,7 +104,7 @@ declare_metrics! {
         "devtoolkit_ingest_delay_seconds",
         &[
             0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 75.0, 90.0, 120.0, 150.0, 180.0, 240.0, 300.0,
-            600.0, 1_800.0, 7_200.0, 86_400.0,
+            360.0, 420.0, 480.0, 600.0, 900.0, 1_800.0, 7_200.0, 86_400.0,
         ],
         "From an event's time until its batch was closed; one event of each batch",
     );

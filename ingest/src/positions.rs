@@ -55,6 +55,12 @@ impl Positions {
         self.targets.remove(&partition);
     }
 
+    /// The offset that comes next; none when nothing is known.
+    pub fn next(&self, partition: Partition) -> Option<i64> {
+        let next = usize::try_from(partition).ok().and_then(|at| self.next.get(at)).copied();
+        next.filter(|next| *next != UNKNOWN)
+    }
+
     /// A message came.
     pub fn message(&mut self, partition: Partition, offset: i64) -> Step {
         let step = self.step(partition, offset);

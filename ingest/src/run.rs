@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use common::event::EventType;
+use common::sealed_days::SealedDays;
 use common::settings::Settings;
 use common::telemetry::{self, Part, Readiness};
 use common::tombstones::follow;
@@ -52,8 +53,9 @@ pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
     tokio::spawn(topic::follow(settings.kafka.clone(), told));
     let (slugs, known_slugs) = watch::channel(Arc::default());
     tokio::spawn(tools::follow(database.clone(), slugs));
+    late::look_at_clock(&database).await?;
     // Before the first message is read: none of a sealed day may pass.
-    let (sealed, sealed_days) = watch::channel(late::sealed_days(&database).await?);
+    let (sealed, sealed_days) = watch::channel(Arc::new(SealedDays::read(&database).await?));
     tokio::spawn(late::follow(database.clone(), sealed));
     // Before the first message is read: no event of an erased person may pass.
     let tombstones = follow::follow(&settings, database.clone(), readiness.clone()).await?;

@@ -179,8 +179,9 @@ impl Writer {
     }
 
     async fn deliver(&self, letters: &[DeadLetter]) {
-        self.dead_letters.send(letters).await;
+        // Before they are taken: a topic that takes none must not hide that events are refused.
         letters.iter().for_each(|letter| metrics::dead_lettered(letter.reason));
+        self.dead_letters.send(letters).await;
     }
 
     /// Marks days dirty; returns only when that is acknowledged, however long that takes.

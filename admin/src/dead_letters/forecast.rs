@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use common::event::{Accepted, Invalid, Timestamp};
+use common::sealed_days::SealedDays;
 use common::settings;
 use serde::Serialize;
 
@@ -11,6 +12,12 @@ use crate::text::shortened;
 
 /// A message that names a field and what was expected fits; a text that somebody put there need not.
 const MOST_CHARACTERS: usize = 300;
+
+/// What ingest judges an event by.
+pub(super) struct Rules<'a> {
+    pub ingest: &'a settings::Ingest,
+    pub sealed: &'a SealedDays,
+}
 
 /// Letters that ingest would refuse again for one reason.
 #[derive(Debug, Serialize, PartialEq, Eq)]
@@ -29,9 +36,9 @@ pub(super) struct Again {
 pub(super) struct Refused(BTreeMap<&'static str, Again>);
 
 impl Refused {
-    /// Adds the letter if ingest would refuse it, by its bytes and its time.
-    pub(super) fn look(&mut self, letter: &Letter, settings: &settings::Ingest) {
-        let Err(invalid) = accept(letter, settings) else { return };
+    /// Adds the letter if ingest would refuse it, by its bytes, its time and the sealed days.
+    pub(super) fn look(&mut self, letter: &Letter, rules: &Rules<'_>) {
+        let Err(invalid) = accept(letter, rules) else { return };
         let Place { partition, offset } = letter.place;
         let message = || shortened(&invalid.to_string(), MOST_CHARACTERS);
         let again = self.0.entry(invalid.reason.as_str());
@@ -47,9 +54,11 @@ impl Refused {
     }
 }
 
-fn accept(letter: &Letter, settings: &settings::Ingest) -> Result<(), Box<Invalid>> {
-    letter.size().check(settings.max_message_bytes)?;
-    Accepted::at(Timestamp::now(), settings.max_age, settings.max_future).check(&letter.event()?)
+fn accept(letter: &Letter, Rules { ingest, sealed }: &Rules<'_>) -> Result<(), Box<Invalid>> {
+    letter.size().check(ingest.max_message_bytes)?;
+    let event = letter.event()?;
+    Accepted::at(Timestamp::now(), ingest.max_age, ingest.max_future).check(&event)?;
+    sealed.check(event.time)
 }
 
 #[cfg(test)]
@@ -60,9 +69,10 @@ mod tests {
     #[test]
     fn each_reason_has_its_first_letter() {
         let mut refused = Refused::default();
-        let settings = settings::Ingest { max_message_bytes: 6, ..Default::default() };
+        let ingest = settings::Ingest { max_message_bytes: 6, ..Default::default() };
+        let rules = Rules { ingest: &ingest, sealed: &SealedDays::default() };
         for value in [b"{".as_slice(), b"{\"a", b"[1]", b"[]", b"[{}]"] {
-            refused.look(&Letter::read(&message(value, &[])), &settings);
+            refused.look(&Letter::read(&message(value, &[])), &rules);
         }
         let by_reason: Vec<_> = refused.by_reason().map(|(reason, again)| (reason, again.letters)).collect();
         assert_eq!(by_reason, [("invalid_json", 2), ("not_an_object", 2), ("too_large", 1)]);

@@ -8,6 +8,7 @@ use clap::Args;
 use common::audit::{self, Act, Action, TargetKind};
 use common::keyring::Keyring;
 use common::print_line;
+use common::sealed_days::SealedDays;
 use common::terminal::{self, printable};
 use common::tombstones::Tombstones;
 use common::{kafka, mongo, settings, shutdown};
@@ -18,7 +19,7 @@ use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use serde::Serialize;
 
 use super::filter::Filter;
-use super::forecast::{Again, Refused};
+use super::forecast::{Again, Refused, Rules};
 use super::letter::{Letter, Place};
 use super::replayed::{Delivered, Replayed};
 use super::text;
@@ -102,10 +103,12 @@ async fn send(
     let settings = &all.kafka;
     let replayed = Replayed::read(database, letters.name()).await?;
     let tombstones = tombstones(all, database).await?;
+    let sealed = SealedDays::read(database).await.context("reading the sealed days")?;
     let mut sender = if options.dry_run { None } else { Some(Sender::new(settings, database.clone())?) };
     let mut report = Report { topic: settings.topic.clone(), dry_run: options.dry_run, ..Report::default() };
     let skipped = Skipped { replayed, tombstones };
-    let outcome = replay(letters, &skipped, &options.filter, sender.as_mut(), &all.ingest, &mut report).await;
+    let rules = Rules { ingest: &all.ingest, sealed: &sealed };
+    let outcome = replay(letters, &skipped, &options.filter, sender.as_mut(), &rules, &mut report).await;
     if outcome.is_ok() || report.replayed > 0 {
         print(&report, options.json)?;
     }
@@ -145,7 +148,7 @@ async fn replay(
     skipped: &Skipped,
     filter: &Filter,
     mut sender: Option<&mut Sender>,
-    ingest: &settings::Ingest,
+    rules: &Rules<'_>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let shutdown = shutdown::token()?;
@@ -174,7 +177,7 @@ async fn replay(
                 Some(sender) => sender.send(&batch, report).await?,
                 None => batch.iter().for_each(|letter| {
                     report.count(letter);
-                    report.refused_again.look(letter, ingest);
+                    report.refused_again.look(letter, rules);
                 }),
             }
             batch.clear();

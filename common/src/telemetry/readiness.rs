@@ -15,12 +15,12 @@ pub enum Part {
     Program,
     /// A broker is connected.
     Kafka,
-    /// The dead-letter topic takes letters.
-    DeadLetters,
     /// MongoDB answers.
     Mongodb,
     /// MongoDB takes documents.
     MongodbWrites,
+    /// The dead-letter topic takes letters.
+    DeadLetters,
     /// Every erased person is known, and erased in this database.
     Erasures,
 }

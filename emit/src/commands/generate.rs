@@ -28,8 +28,8 @@ use crate::{Emitter, EmitterOptions};
 /// Users and tools are those of `admin seed-demo`.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// How many events, in all [default with --live: until stopped]
-    #[arg(long, value_name = "N", required_unless_present = "live")]
+    /// How many events, in all, at most 1000000000 [default with --live: until stopped]
+    #[arg(long, value_name = "N", required_unless_present = "live", value_parser = clap::value_parser!(u64).range(..=MOST_EVENTS))]
     events: Option<u64>,
     /// Over how many finished days
     #[arg(long, value_name = "N", default_value = "1", conflicts_with = "live", value_parser = clap::value_parser!(u32).range(1..=3_650))]
@@ -66,6 +66,9 @@ pub struct Options {
 const LIVE_RATE: NonZeroU32 = NonZeroU32::new(10).unwrap();
 /// Visits that began before the start of a live run, so that it does not begin with first steps alone.
 const LIVE_LEAD: Duration = Duration::from_secs(10 * 60);
+/// The visits of a quarter of an hour are planned at once, and held in memory.
+const MOST_EVENTS: u64 = 1_000_000_000;
+
 /// The progress is told after so many events: telling it after each costs more than some of them.
 const EVENTS_PER_TICK: u64 = 1_024;
 

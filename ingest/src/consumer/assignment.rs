@@ -78,7 +78,11 @@ impl Worker<'_> {
             let ends = self.consumer.fetch_watermarks(topic, partition, left());
             let (next, end) = match (known, ends) {
                 (Some(Offset::Offset(committed)), ends) => (Some(committed), ends.ok().map(|(_, high)| high)),
-                (Some(Offset::Invalid), Ok((low, high))) => (Some(low), Some(high)),
+                (Some(Offset::Invalid), Ok((low, high))) => {
+                    // Committed even where there is nothing to read: what retention removes from now on is missed then.
+                    self.open.read_to(partition, low);
+                    (Some(low), Some(high))
+                }
                 // librdkafka finds the start.
                 (_, ends) => (None, ends.ok().map(|(_, high)| high)),
             };
@@ -116,7 +120,7 @@ impl Worker<'_> {
         let numbers = numbers(partitions);
         let is_lost = self.consumer.assignment_lost();
         if is_lost {
-            tracing::warn!(partitions = ?numbers, "lost: another worker has them; they are read again from the last commit");
+            tracing::warn!(partitions = ?numbers, "lost: this worker was silent for too long, and the group took the partitions away; they are read again from the last commit");
             self.is_waiting_for_assignment = true;
         } else {
             tracing::info!(partitions = ?numbers, "revoked");
