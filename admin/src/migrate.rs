@@ -67,7 +67,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let found_topics = topics.read(&wanted_topics.each_ref().map(|topic| topic.name.as_str())).await?;
     let topic_difference = topics::diff(&wanted_topics, &found_topics);
     // Ingest, the only writer of the event collections, validates itself: docs/RELIABILITY.md has the measurement.
-    let wanted = schema::wanted(false);
+    let wanted = schema::kept(schema::wanted(false), &settings.retention);
 
     let (profilers, profiler_notes) = profiler::difference(&settings.mongodb, &database).await?;
 

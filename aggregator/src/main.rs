@@ -236,8 +236,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let rollup = rollup(settings).await?;
     tokio::spawn(follow::watch_readiness(settings.clone(), rollup.database.clone(), readiness.clone()));
     // Once before it is ready, so that no number is shown that was never looked at.
-    let mut observer =
-        Observer::new(rollup.database.clone(), settings.security.clone(), settings.privacy.clone(), readiness.clone());
+    let mut observer = Observer::new(rollup.database.clone(), settings, readiness.clone());
     observer.look().await;
     tokio::spawn(observer.follow());
     readiness.ready();

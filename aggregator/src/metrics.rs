@@ -1,11 +1,12 @@
 //! Every metric of the aggregator, declared and described here alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 use common::declare_metrics;
 use common::documents::system_analytics::{MostUsedTool, SystemAnalytics};
+use common::kept;
 use common::metrics::{Label, counter, found, gauge, histogram, known};
 use common::suspicious::Suspicion;
 
@@ -18,6 +19,7 @@ const OUTCOME: &[Label] = &[known("outcome", || vec!["rolled", "provisional", "f
 const COLLECTION: &[Label] = &[known("collection", || Source::ALL.map(Source::collection).to_vec())];
 const ANONYMISED_COLLECTION: &[Label] =
     &[known("collection", || vec![Source::ToolUses.collection(), Source::Activities.collection()])];
+const KEPT: &[Label] = &[known("collection", || kept::COLLECTIONS.to_vec())];
 const USERS: &[Label] = &[known("kind", || vec!["total", "active", "new", "verified", "premium"])];
 const TOOL: &[Label] =
     &[found("tool", "the names of the day's ten most used tools, and with 0 those of earlier days; 500 at most")];
@@ -72,6 +74,12 @@ declare_metrics! {
         "devtoolkit_aggregator_anonymisation_due_timestamp_seconds",
         "Since when the day waits that has waited longest to be anonymised; 0 when none does, or `privacy.anonymise` is false",
     );
+    OLDEST_RECORD = gauge(
+        "devtoolkit_aggregator_oldest_record_timestamp_seconds",
+        "From when on the oldest document of the collection is kept: its `timestamp`, of a session its `expiresAt`; 0 when there is none, NaN while this cannot be read",
+    )
+    .by(KEPT);
+    RETENTION = gauge("devtoolkit_aggregator_retention_seconds", "How long the settings keep a document of the collection: `[retention]`").by(KEPT);
     DAILY_DATE = gauge("devtoolkit_daily_date_timestamp_seconds", "Start of the day that the daily numbers are of; 0 when there is none");
     DAILY_USERS = gauge(
         "devtoolkit_daily_users",
@@ -161,6 +169,21 @@ pub fn next_run(at: DateTime<Utc>) {
 /// Documents of `source` were anonymised.
 pub fn anonymised(source: Source, documents: u64) {
     ANONYMISED.counter(&[source.collection()]).increment(documents);
+}
+
+/// From when on the oldest document of a collection is kept; an error when nobody knows.
+pub fn oldest_record(collection: &'static str, oldest: Result<Option<DateTime<Utc>>, ()>) {
+    let seconds = match oldest {
+        Ok(Some(time)) => time.timestamp_millis() as f64 / 1_000.0,
+        Ok(None) => 0.0,
+        Err(()) => f64::NAN,
+    };
+    OLDEST_RECORD.gauge(&[collection]).set(seconds);
+}
+
+/// How long the settings keep a document of a collection.
+pub fn retention(collection: &'static str, kept: Duration) {
+    RETENTION.gauge(&[collection]).set(kept.as_secs_f64());
 }
 
 /// How the days stand.

@@ -1,5 +1,5 @@
 //! Looks at MongoDB every few seconds, whoever rolls the days up, and shows what is there as metrics: how the days stand, the
-//! numbers of the latest one, and failed logins that look like an attack. So they are true also on a standby, and while the
+//! numbers of the latest one, how old the oldest documents are, and failed logins that look like an attack. So they are true also on a standby, and while the
 //! roll-up itself hangs or fails.
 
 use std::time::Duration;
@@ -9,10 +9,10 @@ use chrono::{TimeDelta, Utc};
 use common::day::Day;
 use common::documents::rollup_day::RollupDay;
 use common::documents::system_analytics::SystemAnalytics;
-use common::mongo;
-use common::settings::{Privacy, Security};
+use common::settings::{Privacy, Security, Settings};
 use common::suspicious;
 use common::telemetry::{Part, Readiness};
+use common::{kept, mongo};
 use mongodb::Database;
 use tokio::time::Instant;
 
@@ -34,13 +34,18 @@ pub struct Observer {
     database: Database,
     days: Days,
     logins: FailedLogins,
+    kept: Kept,
 }
 
 impl Observer {
     /// One that tells `readiness` whether MongoDB answers.
-    pub fn new(database: Database, thresholds: Security, privacy: Privacy, readiness: Readiness) -> Self {
-        let days = Days { readiness, numbers: DailyNumbers::default(), privacy };
-        Self { database, days, logins: FailedLogins { thresholds, is_attack: false, is_blind: false } }
+    pub fn new(database: Database, settings: &Settings, readiness: Readiness) -> Self {
+        let days = Days { readiness, numbers: DailyNumbers::default(), privacy: settings.privacy.clone() };
+        let logins = FailedLogins { thresholds: settings.security.clone(), is_attack: false, is_blind: false };
+        for collection in kept::COLLECTIONS {
+            metrics::retention(collection, settings.retention.of(collection).unwrap_or_default());
+        }
+        Self { database, days, logins, kept: Kept::default() }
     }
 
     /// Looks from time to time, without end; the first time in a while.
@@ -55,7 +60,8 @@ impl Observer {
 
     /// Looks once, side by side: what takes long to count keeps nothing else waiting.
     pub async fn look(&mut self) {
-        tokio::join!(self.days.look(&self.database), self.logins.look(&self.database));
+        let database = &self.database;
+        tokio::join!(self.days.look(database), self.logins.look(database), self.kept.look(database));
     }
 }
 
@@ -130,6 +136,38 @@ impl FailedLogins {
                     tracing::warn!(why, "failed logins cannot be counted");
                 }
             }
+        }
+    }
+}
+
+/// Whether MongoDB removes what has been kept long enough.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Somewhere it cannot be seen, which was told.
+    is_blind: bool,
+}
+
+impl Kept {
+    async fn look(&mut self, database: &Database) {
+        let mut blind = None;
+        for collection in kept::COLLECTIONS {
+            let oldest = answer(kept::oldest(database, collection)).await;
+            metrics::oldest_record(collection, oldest.as_ref().map(|oldest| *oldest).map_err(drop));
+            if let Err(why) = oldest {
+                blind = Some((collection, why));
+            }
+        }
+        let was_blind = std::mem::replace(&mut self.is_blind, blind.is_some());
+        match blind {
+            Some((collection, why)) if !was_blind => {
+                tracing::warn!(
+                    collection,
+                    why,
+                    "the age of the oldest document cannot be read; RetentionStopped is blind"
+                );
+            }
+            None if was_blind => tracing::info!("the age of the oldest documents is read again"),
+            _ => {}
         }
     }
 }

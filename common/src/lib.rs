@@ -6,7 +6,7 @@
 //! [`kafka`] and [`mongo`] connect it. [`keyring`] holds the keys that
 //! protect secrets in the database, [`secrets`] is what the database holds instead of them. [`size`] says how large a message
 //! may be. [`address`] gives a host one spelling, and [`suspicious`] is what counts as an attack on logins. [`personal`] is the
-//! register of personal fields. [`audit`] writes down who did what, and [`configuration`] holds the rules of `system_configuration`
+//! register of personal fields. [`kept`] is how old the oldest documents are. [`audit`] writes down who did what, and [`configuration`] holds the rules of `system_configuration`
 //! and changes its settings.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -19,6 +19,7 @@ pub mod demo;
 pub mod documents;
 pub mod event;
 pub mod kafka;
+pub mod kept;
 pub mod keyring;
 pub mod metrics;
 pub mod mongo;

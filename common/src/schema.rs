@@ -17,18 +17,19 @@ use crate::documents::{
     privacy_request, rollup_day, session, suggestion, system_analytics, system_configuration, tool, tool_category,
     tool_day, usage_analytics, user, user_day,
 };
+use crate::settings::Retention;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long after its `timestamp` a document of `usage_analytics` is removed.
+/// How long after its `timestamp` a document of `usage_analytics` is removed, by default.
 pub const USAGE_ANALYTICS_TTL: Duration = Duration::from_secs(365 * DAY.as_secs());
-/// How long after its `timestamp` a document of `activity_logs` is removed.
+/// How long after its `timestamp` a document of `activity_logs` is removed, by default.
 pub const ACTIVITY_LOGS_TTL: Duration = Duration::from_secs(90 * DAY.as_secs());
-/// How long after its `timestamp` a document of `health_checks` is removed.
+/// How long after its `timestamp` a document of `health_checks` is removed, by default.
 pub const HEALTH_CHECKS_TTL: Duration = Duration::from_secs(90 * DAY.as_secs());
-/// How long after its `replayedAt` a document of `dead_letter_replays` is removed: longer than any event is accepted.
+/// How long after its `replayedAt` a document of `dead_letter_replays` is removed, by default: longer than any event is accepted.
 pub const DEAD_LETTER_REPLAYS_TTL: Duration = Duration::from_secs(400 * DAY.as_secs());
-/// How long after its `expiresAt` a document of `sessions` is removed.
+/// How long after its `expiresAt` a document of `sessions` is removed, by default.
 pub const SESSIONS_TTL: Duration = Duration::ZERO;
 
 /// The locale of the indexes on names.
@@ -124,7 +125,18 @@ impl Index {
     }
 }
 
-/// Every collection as this program wants it.
+/// The same collections, whose documents expire as the settings say.
+pub fn kept(mut collections: Vec<Collection>, retention: &Retention) -> Vec<Collection> {
+    for collection in &mut collections {
+        let Some(kept) = retention.of(&collection.name) else { continue };
+        for index in collection.indexes.iter_mut().filter(|index| index.expire_after.is_some()) {
+            index.expire_after = Some(kept);
+        }
+    }
+    collections
+}
+
+/// Every collection as this program wants it, with the default [`Retention`].
 ///
 /// `validator_on_event_collections` puts validators on `usage_analytics`, `activity_logs` and `health_checks` too. It is
 /// off in production: ingest is their only writer and has checked every field before it writes.

@@ -2,6 +2,7 @@
 
 mod brokers;
 mod duration;
+mod retention;
 mod shown;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use figment::providers::{Env, Format, Toml};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+pub use self::retention::Retention;
 use self::shown::Layers;
 use crate::documents::system_analytics::Engine;
 use crate::event::MAX_SOURCE;
@@ -42,6 +44,8 @@ pub struct Settings {
     pub privacy: Privacy,
     /// `[backup]`: where backups are kept, and for whom they are encrypted.
     pub backup: Backup,
+    /// `[retention]`: how long documents are kept.
+    pub retention: Retention,
     /// `[telemetry]`: logs, metrics and health.
     pub telemetry: Telemetry,
 }
@@ -603,6 +607,7 @@ impl Settings {
         }
         not_too_long("ingest.max_future", self.ingest.max_future)?;
         self.privacy.check()?;
+        self.retention.check(self)?;
         let threshold = self.mongodb.slow_query_threshold;
         if !threshold.is_zero() && !(1..=i32::MAX as u128).contains(&threshold.as_millis()) {
             let value = format!("{threshold:?}");

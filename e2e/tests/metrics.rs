@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aggregator::lease;
 use bson::oid::ObjectId;
-use bson::{Document, doc};
+use bson::{DateTime, Document, doc};
 use chrono::{SecondsFormat, Utc};
 use common::day::Day;
 use common::metrics::{Kind, Metric, SHARED, Values};
@@ -66,6 +66,26 @@ async fn what_is_shown_is_what_is_declared() {
         check_shown(&program, declared).await;
         program.stop(Duration::from_secs(10)).await;
     }
+}
+
+#[tokio::test]
+async fn it_is_seen_when_mongodb_does_not_remove_what_was_kept_long_enough() {
+    let world = World::new("metrics-retention").await;
+    world.run_ok("admin", &["migrate"]).await;
+    world.db().run_command(doc! { "dropIndexes": "sessions", "index": "expiresAt_1" }).await.unwrap();
+    let expired = DateTime::from_millis(1_700_000_000_500);
+    let session = doc! { "_id": ObjectId::new(), "sessionToken": "x", "expiresAt": expired };
+    let sessions = world.db().collection::<Document>("sessions");
+    sessions.insert_one(session).bypass_document_validation(true).await.unwrap();
+    let mut serving = world.spawn("aggregator", &["serve"]);
+    until_ready(&serving).await;
+    let of = |metric: &str, collection: &str| format!("{metric}{{collection=\"{collection}\"}}");
+    let oldest = "devtoolkit_aggregator_oldest_record_timestamp_seconds";
+    assert_eq!(serving.metric(&of(oldest, "sessions")).await, Some(1_700_000_000.5));
+    assert_eq!(serving.metric(&of(oldest, "usage_analytics")).await, Some(0.0));
+    let kept = of("devtoolkit_aggregator_retention_seconds", "activity_logs");
+    assert_eq!(serving.metric(&kept).await, Some(7_776_000.0));
+    serving.stop(Duration::from_secs(10)).await;
 }
 
 /// Series on /metrics, buckets of histograms included.

@@ -145,6 +145,25 @@ async fn a_second_run_changes_nothing_and_says_so() {
 }
 
 #[tokio::test]
+async fn documents_are_kept_as_long_as_the_settings_say() {
+    let world = World::new("migrate-retention").await;
+    world.run_ok("admin", &["migrate"]).await;
+    let world = world.with_env("RETENTION__ACTIVITY_LOGS", "30d").with_env("RETENTION__SESSIONS", "1h");
+    let printed = world.run_ok("admin", &["migrate"]).await;
+    assert!(printed.contains("2 changes made"), "{printed}");
+    assert!(printed.contains("expires after 30 days; was 90 days"), "{printed}");
+    assert!(indexes(world.db(), "activity_logs").await.contains("timestamp:1 ttl=2592000"));
+    assert!(indexes(world.db(), "sessions").await.contains("expiresAt:1 ttl=3600"));
+    assert_eq!(world.run_ok("admin", &["migrate"]).await, nothing_to_change());
+
+    let (code, said) = world.with_env("RETENTION__ACTIVITY_LOGS", "2d").run_fail("admin", &["migrate"]).await;
+    assert!(
+        code == 2 && said.contains("retention.activity_logs is 2d") && said.contains("aggregator.schedule"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn a_new_definition_of_identity_is_told_once_where_there_are_events() {
     let world = World::new("migrate-identity").await;
     world.run_ok("admin", &["migrate"]).await;

@@ -21,6 +21,8 @@ pub struct EmitterOptions {
     pub kafka: settings::Kafka,
     /// Which events are too old for ingest.
     pub max_age: Duration,
+    /// How long events are kept: an older one is too old, too.
+    pub retention: settings::Retention,
     /// Which are too far ahead of the clock for it.
     pub max_future: Duration,
     /// Most events in the queue; more are not sent. The default, 100,000, is some 80 MB.
@@ -48,6 +50,7 @@ impl From<&settings::Kafka> for EmitterOptions {
         Self {
             kafka: kafka.clone(),
             max_age,
+            retention: settings::Retention::default(),
             max_future,
             queue_events: 100_000,
             queue_kib: 64 * 1_024,
@@ -60,7 +63,7 @@ impl From<&settings::Kafka> for EmitterOptions {
 impl From<&Settings> for EmitterOptions {
     fn from(settings: &Settings) -> Self {
         let settings::Ingest { max_age, max_future, .. } = settings.ingest;
-        Self { max_age, max_future, ..Self::from(&settings.kafka) }
+        Self { max_age, max_future, retention: settings.retention, ..Self::from(&settings.kafka) }
     }
 }
 
@@ -121,6 +124,7 @@ pub struct Emitter {
     counters: Arc<Counters>,
     kafka: settings::Kafka,
     max_age: Duration,
+    retention: settings::Retention,
     max_future: Duration,
 }
 
@@ -137,8 +141,16 @@ impl Emitter {
     /// # Errors
     /// [`Unusable::Settings`]. Whether Kafka answers is for [`Emitter::check`] to say.
     pub fn connect(options: impl Into<EmitterOptions>) -> Result<Self, Unusable> {
-        let EmitterOptions { kafka, max_age, max_future, queue_events, queue_kib, delivery_timeout, on_undelivered } =
-            options.into();
+        let EmitterOptions {
+            kafka,
+            max_age,
+            retention,
+            max_future,
+            queue_events,
+            queue_kib,
+            delivery_timeout,
+            on_undelivered,
+        } = options.into();
         let counters = Arc::new(Counters::default());
         let producer = common::kafka::client_config(&kafka)
             .set("enable.idempotence", "true")
@@ -152,7 +164,7 @@ impl Emitter {
             .set("message.timeout.ms", delivery_timeout.as_millis().to_string())
             .create_with_context(Reports::new(Arc::clone(&counters), on_undelivered))
             .map_err(Unusable::Settings)?;
-        Ok(Self { producer, counters, kafka, max_age, max_future })
+        Ok(Self { producer, counters, kafka, max_age, retention, max_future })
     }
 
     /// Waits until Kafka answers and says that the topic is there: for programs that would rather end than go on in vain.
@@ -206,7 +218,7 @@ impl Emitter {
 
     /// Which instants ingest accepts now.
     pub fn accepted_now(&self) -> Accepted {
-        Accepted::at(Timestamp::now(), self.max_age, self.max_future)
+        Accepted::at(Timestamp::now(), self.max_age, self.max_future).kept(self.retention)
     }
 
     /// Sends one structured CloudEvent as it is, unchecked; waits for room in the queue.

@@ -23,6 +23,7 @@ use crate::tools::ToolSeries;
 /// Decides about every message, and counts what the live dashboards show.
 pub struct Decoder {
     settings: settings::Ingest,
+    retention: settings::Retention,
     now: Timestamp,
     throttle: Throttle,
     presence: Presence,
@@ -39,6 +40,7 @@ impl Decoder {
     /// With the limits of the settings.
     pub fn new(
         settings: settings::Ingest,
+        retention: settings::Retention,
         tools: ToolSeries,
         sealed: watch::Receiver<Arc<SealedDays>>,
         mut erased: watch::Receiver<Arc<Tombstones>>,
@@ -46,6 +48,7 @@ impl Decoder {
         let tombstones = Arc::clone(&erased.borrow_and_update());
         let mut decoder = Self {
             settings,
+            retention,
             now: Timestamp::now(),
             throttle: Throttle::default(),
             presence: Presence::default(),
@@ -133,7 +136,8 @@ impl Decoder {
             metrics::suppressed(&event);
             return Ok(None);
         }
-        Accepted::at(self.now, self.settings.max_age, self.settings.max_future).check(&event)?;
+        let accepted = Accepted::at(self.now, self.settings.max_age, self.settings.max_future);
+        accepted.kept(self.retention).check(&event)?;
         if event.time.millis() < self.sealed_until {
             self.sealed.borrow().check(event.time)?;
         }

@@ -66,7 +66,13 @@ pub async fn run(settings: Settings, until: Until) -> anyhow::Result<()> {
     let writer = Writer::new(database, settings.kafka.clone(), dead_letters, conflicts, readiness.clone());
     let parts = Parts {
         writer: Arc::new(writer),
-        decoder: Decoder::new(settings.ingest.clone(), ToolSeries::new(known_slugs), sealed_days, tombstones),
+        decoder: Decoder::new(
+            settings.ingest.clone(),
+            settings.retention,
+            ToolSeries::new(known_slugs),
+            sealed_days,
+            tombstones,
+        ),
         rates: rates_in_force,
         topic,
         runtime: tokio::runtime::Handle::current(),

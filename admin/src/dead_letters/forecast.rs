@@ -16,6 +16,7 @@ const MOST_CHARACTERS: usize = 300;
 /// What ingest judges an event by.
 pub(super) struct Rules<'a> {
     pub ingest: &'a settings::Ingest,
+    pub retention: settings::Retention,
     pub sealed: &'a SealedDays,
 }
 
@@ -54,10 +55,10 @@ impl Refused {
     }
 }
 
-fn accept(letter: &Letter, Rules { ingest, sealed }: &Rules<'_>) -> Result<(), Box<Invalid>> {
+fn accept(letter: &Letter, Rules { ingest, retention, sealed }: &Rules<'_>) -> Result<(), Box<Invalid>> {
     letter.size().check(ingest.max_message_bytes)?;
     let event = letter.event()?;
-    Accepted::at(Timestamp::now(), ingest.max_age, ingest.max_future).check(&event)?;
+    Accepted::at(Timestamp::now(), ingest.max_age, ingest.max_future).kept(*retention).check(&event)?;
     sealed.check(event.time)
 }
 
@@ -70,7 +71,8 @@ mod tests {
     fn each_reason_has_its_first_letter() {
         let mut refused = Refused::default();
         let ingest = settings::Ingest { max_message_bytes: 6, ..Default::default() };
-        let rules = Rules { ingest: &ingest, sealed: &SealedDays::default() };
+        let rules =
+            Rules { ingest: &ingest, retention: settings::Retention::default(), sealed: &SealedDays::default() };
         for value in [b"{".as_slice(), b"{\"a", b"[1]", b"[]", b"[{}]"] {
             refused.look(&Letter::read(&message(value, &[])), &rules);
         }

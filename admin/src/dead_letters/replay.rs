@@ -107,7 +107,7 @@ async fn send(
     let mut sender = if options.dry_run { None } else { Some(Sender::new(settings, database.clone())?) };
     let mut report = Report { topic: settings.topic.clone(), dry_run: options.dry_run, ..Report::default() };
     let skipped = Skipped { replayed, tombstones };
-    let rules = Rules { ingest: &all.ingest, sealed: &sealed };
+    let rules = Rules { ingest: &all.ingest, retention: all.retention, sealed: &sealed };
     let outcome = replay(letters, &skipped, &options.filter, sender.as_mut(), &rules, &mut report).await;
     if outcome.is_ok() || report.replayed > 0 {
         print(&report, options.json)?;

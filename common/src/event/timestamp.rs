@@ -7,7 +7,7 @@ use bson::DateTime;
 use chrono::{Timelike, Utc};
 
 use super::{Data, Event, EventType, Invalid, Reason};
-use crate::schema;
+use crate::settings::Retention;
 
 /// Milliseconds since 1970-01-01T00:00:00Z. Finer digits of an RFC 3339 text are cut off, as BSON keeps milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,12 +137,20 @@ pub struct Accepted {
     now: Timestamp,
     max_age: Duration,
     max_future: Duration,
+    retention: Retention,
 }
 
 impl Accepted {
     /// At `now`: not older than `max_age`, not further ahead than `max_future`.
     pub const fn at(now: Timestamp, max_age: Duration, max_future: Duration) -> Self {
-        Self { now, max_age, max_future }
+        Self { now, max_age, max_future, retention: Retention::DEFAULT }
+    }
+
+    /// The same, where the collections keep their documents for other times than by default.
+    #[must_use]
+    pub const fn kept(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
     }
 
     /// Checks an event's `time`, and the start and end of a tool use.
@@ -154,9 +162,9 @@ impl Accepted {
     /// [`Reason::TooOld`] or [`Reason::InFuture`], with the field.
     pub fn check(&self, event: &Event<'_>) -> Result<(), Box<Invalid>> {
         let kept = match event.event_type() {
-            EventType::ToolUsage => schema::USAGE_ANALYTICS_TTL,
-            EventType::Activity => schema::ACTIVITY_LOGS_TTL,
-            EventType::HealthCheck => schema::HEALTH_CHECKS_TTL,
+            EventType::ToolUsage => self.retention.usage_analytics,
+            EventType::Activity => self.retention.activity_logs,
+            EventType::HealthCheck => self.retention.health_checks,
         };
         let max_age = self.max_age.min(kept);
         let oldest = self.now.0 - max_age.as_millis() as i64;

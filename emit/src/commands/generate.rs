@@ -217,8 +217,8 @@ fn tick(bar: &ProgressBar, done: u64) {
 /// Days whose events ingest would refuse are a mistake that is better told before a million of them are refused.
 fn expect_accepted(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let EmitterOptions { max_age, max_future, .. } = EmitterOptions::from(settings);
-    let kept =
-        [common::schema::ACTIVITY_LOGS_TTL, common::schema::HEALTH_CHECKS_TTL, common::schema::USAGE_ANALYTICS_TTL];
+    let kept = settings.retention;
+    let kept = [kept.activity_logs, kept.health_checks, kept.usage_analytics];
     let max_age = kept.into_iter().fold(max_age, Duration::min);
     let until = options.until.unwrap_or_else(Day::yesterday);
     let first = until.minus(u64::from(options.days) - 1);
