@@ -35,7 +35,6 @@ use common::settings::Privacy;
 use indicatif::ProgressBar;
 
 use self::event::Anonymity;
-use self::pseudonym::Key;
 use self::rewrite::{Place, SOURCES};
 use self::step::Step;
 use crate::lease::{self, Held};
@@ -239,7 +238,7 @@ impl Anonymiser {
     ) -> anyhow::Result<Option<Outcome>> {
         let (database, day) = (&self.rollup.database, known.date);
         let key = known.anonymisation.as_ref().and_then(|anonymisation| anonymisation.key.as_ref());
-        let key = Key::of(key.context("the day has no key")?)?;
+        let key = pseudonym::key(key.context("the day has no key")?)?;
         let anonymity = Anonymity { key: &key, custom_data_allowed: &self.settings.custom_data_allowed };
         let place = self.place.take().filter(|place| place.day == day);
         let mut place = place.unwrap_or_else(|| Place::start(day, known.dirty_marks));

@@ -58,6 +58,18 @@ pub fn consumer_config(settings: &Kafka) -> ClientConfig {
     config
 }
 
+/// The same for a consumer that reads a topic from its start and belongs to no group; the end of a partition comes back from the poll.
+pub fn reader_config(settings: &Kafka, purpose: &str) -> ClientConfig {
+    let mut config = consumer_config(settings);
+    config
+        // A consumer must have one; as nothing is subscribed and committed, no group comes to be.
+        .set("group.id", format!("{}-{purpose}", settings.group_id))
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.partition.eof", "true");
+    config
+}
+
 /// The partition count of `topic`.
 ///
 /// # Errors

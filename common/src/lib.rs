@@ -6,7 +6,8 @@
 //! [`kafka`] and [`mongo`] connect it. [`keyring`] holds the keys that
 //! protect secrets in the database, [`secrets`] is what the database holds instead of them. [`size`] says how large a message
 //! may be. [`address`] gives a host one spelling, and [`suspicious`] is what counts as an attack on logins. [`personal`] is the
-//! register of personal fields. [`kept`] is how old the oldest documents are. [`audit`] writes down who did what, and [`configuration`] holds the rules of `system_configuration`
+//! register of personal fields. [`kept`] is how old the oldest documents are, [`pseudonym`] what takes the place of a
+//! person's id. [`audit`] writes down who did what, and [`configuration`] holds the rules of `system_configuration`
 //! and changes its settings.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -25,6 +26,7 @@ pub mod metrics;
 pub mod mongo;
 pub mod personal;
 pub mod program;
+pub mod pseudonym;
 pub mod schema;
 pub mod sealed_days;
 pub mod secrets;

@@ -256,6 +256,16 @@ async fn an_erased_person_stays_erased_through_replay_restore_and_dead_letters()
     .await;
     worker.stop(Duration::from_secs(20)).await;
     assert_gone(&world, &person).await;
+
+    // An event of before the person signed in comes back alone: nothing names the person any more.
+    let alone = doc! {
+        "_id": ObjectId::new(), "sessionId": person.sessions[0], "action": "page_view", "path": "/",
+        "timestamp": bson::DateTime::now(),
+    };
+    world.db().collection::<Document>("activity_logs").insert_one(alone).await.unwrap();
+    let said = world.run_ok("admin", &["privacy", "reapply"]).await;
+    assert!(said.contains("1 events of sessions alone"), "{said}");
+    assert_gone(&world, &person).await;
 }
 
 #[tokio::test]
@@ -304,15 +314,32 @@ async fn anonymising_a_person_keeps_every_number() {
     for day in days() {
         numbers.push(metrics(&world, &day).await);
     }
+    let world = world.with_env("PRIVACY__CUSTOM_DATA_ALLOWED", "[\"queryComplexity\"]");
     let receipt = erase(&world, &person, &["--mode", "anonymise"]).await;
     assert_eq!(receipt["state"], "complete");
     assert_gone(&world, &person).await;
+    assert_only_what_is_allowed_is_left_of_custom_data(&world).await;
     roll_up(&world).await;
     for (day, before) in days().iter().zip(numbers) {
         assert_eq!(metrics(&world, day).await, before, "{day}");
     }
     let request = world.db().collection::<Document>("privacy_requests").find_one(doc! {}).await.unwrap().unwrap();
     assert!(!request.contains_key("sealedSecret") && !request.contains_key("sealedId"), "{request}");
+}
+
+/// In the events under the pseudonym of the one account that is erased.
+async fn assert_only_what_is_allowed_is_left_of_custom_data(world: &World) {
+    let users = world.db().collection::<Document>("users");
+    let erased = users.find_one(doc! { "email": { "$regex": "@erased[.]invalid$" } }).await.unwrap().unwrap();
+    let uses = world.db().collection::<Document>("usage_analytics");
+    let uses = uses.find(doc! { "userId": erased.get_object_id("_id").unwrap() }).await.unwrap();
+    let uses: Vec<Document> = uses.try_collect().await.unwrap();
+    let left = uses.iter().filter_map(|used| used.get_document("metadata").ok()?.get_document("customData").ok());
+    let left: Vec<&Document> = left.collect();
+    assert!(!left.is_empty() && left.len() < uses.len(), "{} of {}", left.len(), uses.len());
+    for custom_data in left {
+        assert!(custom_data.keys().eq(["queryComplexity"]), "{custom_data}");
+    }
 }
 
 #[tokio::test]

@@ -43,12 +43,7 @@ impl DeadLetterTopic {
     /// No broker answers, or the topic does not exist.
     pub(super) fn open(settings: &settings::Kafka) -> anyhow::Result<Self> {
         let name = settings.dead_letter_topic();
-        let consumer: BaseConsumer<OnlyPoll> = kafka::consumer_config(settings)
-            // A consumer must have one; as nothing is subscribed and committed, no group comes to be.
-            .set("group.id", format!("{}-dead-letters", settings.group_id))
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("enable.partition.eof", "true")
+        let consumer: BaseConsumer<OnlyPoll> = kafka::reader_config(settings, "dead-letters")
             .create_with_context(OnlyPoll)
             .context("the [kafka] settings cannot be used")?;
         let mut offsets = Offsets::new();

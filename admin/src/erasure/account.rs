@@ -7,10 +7,10 @@ use common::documents::privacy_request::{Mode, PrivacyRequest};
 use common::documents::user_day::UserDay;
 use common::documents::{configuration_history, session, suggestion, system_configuration, user, user_day};
 use common::personal::NOBODY;
+use common::pseudonym::{Key, Kind};
 use mongodb::ClientSession;
 use mongodb::error::Result;
 
-use super::events::Pseudonyms;
 use super::{Context, requests};
 
 /// Rows of a transaction.
@@ -24,7 +24,7 @@ pub(super) async fn erase(
     context: &Context,
     request: &PrivacyRequest,
     id: ObjectId,
-    pseudonyms: &Pseudonyms,
+    pseudonyms: &Key,
 ) -> anyhow::Result<()> {
     let steps = steps(request, id);
     for step in &steps {
@@ -128,12 +128,12 @@ async fn rename_days(
     session: &mut ClientSession,
     request: &PrivacyRequest,
     id: ObjectId,
-    pseudonyms: &Pseudonyms,
+    pseudonyms: &Key,
 ) -> Result<u64> {
     let rows = context.database.collection::<UserDay>(user_day::COLLECTION);
     let mut found = rows.find(doc! { "userId": id }).limit(ROWS).session(&mut *session).await?;
     let (mut old, mut renamed) = (Vec::new(), Vec::new());
-    let pseudonym = pseudonyms.of(id);
+    let pseudonym = pseudonyms.pseudonym(Kind::User, id);
     while let Some(row) = found.next(&mut *session).await.transpose()? {
         old.push(row.id);
         renamed.push(UserDay { id: row.date.row_id(pseudonym), user_id: pseudonym, ..row });
@@ -154,13 +154,13 @@ async fn rename(
     session: &mut ClientSession,
     request: &PrivacyRequest,
     id: ObjectId,
-    pseudonyms: &Pseudonyms,
+    pseudonyms: &Key,
 ) -> Result<()> {
     let users = context.database.collection::<Document>(user::COLLECTION);
     let Some(mut account) = users.find_one_and_delete(doc! { "_id": id }).session(&mut *session).await? else {
         return Ok(());
     };
-    let pseudonym = pseudonyms.of(id);
+    let pseudonym = pseudonyms.pseudonym(Kind::User, id);
     account.insert("_id", pseudonym);
     account.insert("email", format!("{}@erased.invalid", pseudonym.to_hex()));
     account.insert("password", NO_PASSWORD);

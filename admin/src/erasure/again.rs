@@ -10,7 +10,8 @@ use common::documents::privacy_request::Mode;
 use common::tombstones::topic::Reader;
 use common::tombstones::{Subject, Tombstone, Tombstones};
 
-use super::person::{PLACES, each_id};
+use super::person::{PLACES, each_id, each_session_without_user};
+use super::work::EVENTS;
 use super::{Context, requests};
 
 /// What a look at the whole database found.
@@ -20,6 +21,8 @@ pub struct Found {
     pub lacking: Vec<Tombstone>,
     /// People with a tombstone who are in the database.
     pub people: BTreeSet<ObjectId>,
+    /// Sessions with a tombstone that have events without a user: what an erased person did before signing in.
+    pub sessions: BTreeSet<ObjectId>,
 }
 
 /// Looks for tombstones that the collection lacks, and for people who are in the database in spite of their tombstone.
@@ -48,6 +51,14 @@ pub async fn look(context: &Context) -> anyhow::Result<Found> {
         each_id(&context.database, place, |id| {
             if known.contains(Subject::User(id)) {
                 found.people.insert(id);
+            }
+        })
+        .await?;
+    }
+    for collection in EVENTS {
+        each_session_without_user(&context.database, collection, |id| {
+            if known.contains(Subject::Session(id)) {
+                found.sessions.insert(id);
             }
         })
         .await?;

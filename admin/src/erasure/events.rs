@@ -8,11 +8,10 @@ use bson::{Bson, DateTime, Document, doc};
 use common::day::Day;
 use common::documents::privacy_request::{Mode, PrivacyRequest};
 use common::documents::{activity_log, rollup_day, usage_analytics};
-use common::personal::{self, Action, Kind, Place, Rule};
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use common::personal::{self, Action, Kind, Place};
+use common::pseudonym::{Key, Kind as PseudonymOf};
 use mongodb::ClientSession;
 use mongodb::error::Result;
-use sha2::Sha256;
 
 use super::{Context, requests};
 
@@ -22,25 +21,6 @@ const BATCH: i64 = 1_000;
 /// Which of the inputs that a roll-up counted are of which collection.
 const INPUTS: [(&str, &str); 2] = [(usage_analytics::COLLECTION, "toolUsage"), (activity_log::COLLECTION, "activity")];
 
-/// Ids that stand for the person's ids in anonymised events: under a secret that is destroyed when the request is complete.
-pub(super) struct Pseudonyms(Vec<u8>);
-
-impl Pseudonyms {
-    pub(super) fn new(secret: Vec<u8>) -> Self {
-        Self(secret)
-    }
-
-    pub(super) fn of(&self, id: ObjectId) -> ObjectId {
-        // HMAC takes a key of any length.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return ObjectId::from_bytes([0; 12]) };
-        mac.update(&id.bytes());
-        let digest: [u8; 32] = mac.finalize().into_bytes().into();
-        let mut bytes = [0; 12];
-        bytes.copy_from_slice(&digest[..12]);
-        ObjectId::from_bytes(bytes)
-    }
-}
-
 /// Removes or anonymises all events that `filter` finds, and returns how many there were. `each` hears of each batch.
 ///
 /// # Errors
@@ -48,7 +28,7 @@ impl Pseudonyms {
 pub(super) async fn erase(
     context: &Context,
     request: &PrivacyRequest,
-    pseudonyms: &Pseudonyms,
+    pseudonyms: &Key,
     collection: &'static str,
     filter: &Document,
     mut each: impl FnMut(u64),
@@ -106,19 +86,21 @@ impl Batch {
         Ok(())
     }
 
-    async fn anonymise(&self, context: &Context, session: &mut ClientSession, pseudonyms: &Pseudonyms) -> Result<()> {
+    async fn anonymise(&self, context: &Context, session: &mut ClientSession, pseudonyms: &Key) -> Result<()> {
         let events = context.database.collection::<Document>(self.collection);
         for ((user, of_session), ids) in &self.people {
             let mut set = Document::new();
             if let Some(user) = user {
-                set.insert("userId", pseudonyms.of(*user));
+                set.insert("userId", pseudonyms.pseudonym(PseudonymOf::User, *user));
             }
             if let Some(of_session) = of_session {
-                set.insert("sessionId", pseudonyms.of(*of_session));
+                set.insert("sessionId", pseudonyms.pseudonym(PseudonymOf::Session, *of_session));
             }
             set.insert("path", path_without_query());
             let unset = personal_fields(self.collection);
-            let update = vec![doc! { "$set": set }, doc! { "$unset": unset }];
+            let allowed = &context.settings.privacy.custom_data_allowed;
+            let update =
+                vec![doc! { "$set": set }, doc! { "$set": allowed_custom_data(allowed) }, doc! { "$unset": unset }];
             events.update_many(doc! { "_id": { "$in": ids } }, update).session(&mut *session).await?;
         }
         Ok(())
@@ -165,10 +147,22 @@ fn path_without_query() -> Document {
     doc! { "$cond": [{ "$eq": [{ "$type": "$path" }, "string"] }, cut, "$$REMOVE"] }
 }
 
-/// The fields of the collection that say something about a person, besides the ids and the path: those that the register of personal
-/// fields takes out.
+/// Leaves of `metadata.customData` the keys that the settings allow, and nothing where none is left.
+fn allowed_custom_data(allowed: &[String]) -> Document {
+    let is_object = |path: &str| doc! { "$eq": [{ "$type": path }, "object"] };
+    let custom_data = "$metadata.customData";
+    let is_allowed = doc! { "$in": ["$$this.k", allowed] };
+    let left = doc! { "$filter": { "input": { "$objectToArray": custom_data }, "cond": is_allowed } };
+    let unless_empty = doc! { "$cond": [{ "$eq": ["$$left", []] }, "$$REMOVE", { "$arrayToObject": "$$left" }] };
+    let left = doc! { "$let": { "vars": { "left": left }, "in": unless_empty } };
+    let left = doc! { "$cond": [is_object(custom_data), left, "$$REMOVE"] };
+    let metadata = doc! { "$setField": { "field": "customData", "input": "$metadata", "value": left } };
+    doc! { "metadata": { "$cond": [is_object("$metadata"), metadata, "$metadata"] } }
+}
+
+/// The fields of the collection that say something about a person, besides the ids, the path and `customData`: those that the register of
+/// personal fields takes out.
 fn personal_fields(collection: &str) -> Vec<&'static str> {
     let fields = personal::place(Kind::Collection, collection).into_iter().flat_map(Place::fields);
-    let goes = |rule: &Rule| matches!(rule.anonymise, Action::RemoveField | Action::AllowList);
-    fields.filter(|(_, rule)| goes(rule)).map(|(path, _)| path.trim_end_matches(".*")).collect()
+    fields.filter(|(_, rule)| rule.anonymise == Action::RemoveField).map(|(path, _)| path).collect()
 }

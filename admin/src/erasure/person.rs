@@ -98,3 +98,23 @@ pub async fn each_id(database: &Database, place: Place, mut each: impl FnMut(Obj
     }
     Ok(())
 }
+
+/// Calls `each` with every session that has events without a user in a collection. The index on userId and timestamp serves it.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn each_session_without_user(
+    database: &Database,
+    collection: &str,
+    mut each: impl FnMut(ObjectId),
+) -> mongodb::error::Result<()> {
+    let without_user = doc! { "$match": { "userId": { "$exists": false }, "sessionId": { "$type": "objectId" } } };
+    let pipeline = [without_user, doc! { "$group": { "_id": "$sessionId" } }];
+    let mut ids = database.collection::<Document>(collection).aggregate(pipeline).allow_disk_use(true).await?;
+    while ids.advance().await? {
+        if let Ok(id) = ids.current().get_object_id("_id") {
+            each(id);
+        }
+    }
+    Ok(())
+}

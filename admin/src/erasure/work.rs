@@ -1,5 +1,6 @@
 //! Does what a request asks for, from its state on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -7,17 +8,17 @@ use bson::oid::ObjectId;
 use bson::{DateTime, Document, doc};
 use chrono::TimeDelta;
 use common::day::Day;
-use common::documents::privacy_request::{Numbers, PrivacyRequest, State};
+use common::documents::privacy_request::{Mode, Numbers, PrivacyRequest, State};
 use common::documents::{activity_log, rollup_day, session, system_analytics, usage_analytics};
+use common::pseudonym::{Key, SECRET_BYTES};
 use common::tombstones::Subject;
 use futures::TryStreamExt as _;
 use indicatif::ProgressBar;
 
-use super::events::{self, Pseudonyms};
-use super::{Context, account, requests};
+use super::{Context, account, events, requests};
 
 /// The collections of events that name people.
-const EVENTS: [&str; 2] = [usage_analytics::COLLECTION, activity_log::COLLECTION];
+pub(super) const EVENTS: [&str; 2] = [usage_analytics::COLLECTION, activity_log::COLLECTION];
 
 /// Sessions whose events are looked for at once.
 const SESSIONS_AT_ONCE: usize = 500;
@@ -36,7 +37,7 @@ pub async fn run(
 ) -> anyhow::Result<PrivacyRequest> {
     while request.state != State::Complete {
         let id = requests::person(context, &request)?;
-        let pseudonyms = Pseudonyms::new(requests::secret(context, &request)?);
+        let pseudonyms = Key::of(&requests::secret(context, &request)?)?;
         let next = match request.state {
             State::Requested => {
                 requests::note_kafka(context, &mut request).await?;
@@ -86,7 +87,7 @@ async fn erase_events(
     context: &Context,
     request: &PrivacyRequest,
     id: ObjectId,
-    pseudonyms: &Pseudonyms,
+    pseudonyms: &Key,
     progress: &ProgressBar,
 ) -> anyhow::Result<()> {
     for collection in EVENTS {
@@ -148,7 +149,7 @@ async fn erase_sessions(
     context: &Context,
     request: &PrivacyRequest,
     sessions: &Sessions,
-    pseudonyms: &Pseudonyms,
+    pseudonyms: &Key,
     progress: &ProgressBar,
 ) -> anyhow::Result<()> {
     let Some((first, last)) = sessions.first.zip(sessions.last) else { return Ok(()) };
@@ -171,6 +172,44 @@ async fn erase_sessions(
         }
     }
     Ok(())
+}
+
+/// Removes the events without a user of sessions that have tombstones, and returns how many there were. Nobody knows any more whose
+/// sessions they were, so there is no request: after a kill, whoever looks again finds what is left.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn erase_sessions_alone(
+    context: &Context,
+    sessions: &BTreeSet<ObjectId>,
+    progress: &ProgressBar,
+) -> anyhow::Result<u64> {
+    let nobodys = PrivacyRequest {
+        id: ObjectId::new(),
+        subject: String::new(),
+        mode: Mode::Delete,
+        keep_suggestions: false,
+        state: State::Events,
+        sealed_id: None,
+        sealed_secret: None,
+        requested_at: DateTime::now(),
+        completed_at: None,
+        documents: BTreeMap::new(),
+        days: BTreeMap::new(),
+        kafka_holds_until: BTreeMap::new(),
+    };
+    let unused = Key::of(&[0; SECRET_BYTES])?;
+    let sessions: Vec<ObjectId> = sessions.iter().copied().collect();
+    let mut erased = 0;
+    for ids in sessions.chunks(SESSIONS_AT_ONCE) {
+        for collection in EVENTS {
+            let without_user = doc! { "userId": { "$exists": false }, "sessionId": { "$in": ids } };
+            let count = |batch| progress.inc(batch);
+            let events = events::erase(context, &nobodys, &unused, collection, &without_user, count).await;
+            erased += events.with_context(|| format!("erasing events of erased people's sessions in {collection}"))?;
+        }
+    }
+    Ok(erased)
 }
 
 /// Notes each day that has events which `filter` finds in the request, with its numbers as they are now. A day that is noted keeps

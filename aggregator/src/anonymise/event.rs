@@ -6,7 +6,8 @@
 use bson::RawDocumentBuf;
 use bson::raw::{CStr, RawBsonRef, RawDocument, cstr};
 
-use super::pseudonym::{Key, Kind};
+use common::pseudonym::{Key, Kind};
+
 use crate::source::Source;
 
 /// True in each document that is rewritten.
@@ -177,10 +178,11 @@ mod tests {
     use bson::{Bson, DateTime, Document, doc};
     use common::personal::{self, Action};
 
+    use super::super::pseudonym;
     use super::*;
 
     fn left(source: Source, document: &Document) -> (Document, Key) {
-        let key = Key::of(&Key::random()).unwrap();
+        let key = pseudonym::key(&pseudonym::random()).unwrap();
         let allowed = ["theme".to_owned()];
         let anonymity = Anonymity { key: &key, custom_data_allowed: &allowed };
         let raw = RawDocumentBuf::try_from(document).unwrap();
@@ -279,7 +281,7 @@ mod tests {
         };
         assert_eq!(left, expected);
         let health_check = RawDocumentBuf::try_from(doc! {}).unwrap();
-        let key = Key::of(&Key::random()).unwrap();
+        let key = pseudonym::key(&pseudonym::random()).unwrap();
         let anonymity = Anonymity { key: &key, custom_data_allowed: &[] };
         assert_eq!(anonymity.of(Source::HealthChecks, &health_check).unwrap(), None);
     }

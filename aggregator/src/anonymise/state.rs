@@ -6,7 +6,7 @@ use common::day::Day;
 use common::documents::rollup_day::{self, Anonymised, RollupDay};
 use mongodb::{ClientSession, Collection, Database};
 
-use super::pseudonym::Key;
+use super::pseudonym;
 use crate::lease::Held;
 use crate::retention::SEAL_GRACE;
 
@@ -56,7 +56,7 @@ pub async fn begin(database: &Database, lease: &Held, day: Day, counted: Option<
         let set = doc! {
             "sealedAt": { "$min": ["$sealedAt", now] },
             "anonymisation.startedAt": { "$ifNull": ["$anonymisation.startedAt", now] },
-            "anonymisation.key": { "$ifNull": ["$anonymisation.key", Key::random()] },
+            "anonymisation.key": { "$ifNull": ["$anonymisation.key", pseudonym::random()] },
         };
         states.update_one(id(day), vec![doc! { "$set": set }]).session(session).await?;
         Ok(true)

@@ -102,7 +102,7 @@ mod tests {
     use common::documents::rollup_day::{Anonymisation, State};
 
     use super::*;
-    use crate::anonymise::pseudonym::Key;
+    use crate::anonymise::pseudonym;
 
     const LATE: TimeDelta = TimeDelta::days(7);
 
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(step(&known, 9_999), Step::Settle);
         known.dirty_since = Some(after(3).into());
         assert_eq!(step(&known, 30), Step::Settle);
-        known.anonymisation = Some(Anonymisation { key: Some(Key::random()), ..anonymisation.clone() });
+        known.anonymisation = Some(Anonymisation { key: Some(pseudonym::random()), ..anonymisation.clone() });
         assert_eq!(step(&known, 30), Step::Rewrite);
         known.anonymisation = Some(Anonymisation { finished_at: Some(after(40).into()), ..anonymisation });
         assert_eq!(step(&known, 50), Step::Begin, "an event was stored afterwards");
@@ -164,7 +164,7 @@ mod tests {
         let since = |earlier: &RollupDay, is_on| waiting_since(&states(earlier), is_on, LATE, after(5));
         assert_eq!(since(&earlier, true), Some(after(-86_400)));
         assert_eq!(since(&earlier, false), None);
-        earlier.anonymisation = Some(Anonymisation { key: Some(Key::random()), ..Anonymisation::default() });
+        earlier.anonymisation = Some(Anonymisation { key: Some(pseudonym::random()), ..Anonymisation::default() });
         assert_eq!(since(&earlier, false), Some(after(-86_400)), "what was begun is ended");
         earlier.anonymisation = Some(Anonymisation { finished_at: Some(after(0).into()), ..Anonymisation::default() });
         assert_eq!(since(&earlier, true), Some(after(0)));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::day::Day;
 use crate::keyring::{Keyring, Purpose, Sealed};
+use crate::pseudonym::SECRET_BYTES;
 use crate::tombstones::Subject;
 
 /// The collection's name.
@@ -63,9 +64,6 @@ pub struct PrivacyRequest {
     /// somebody works the request off.
     pub kafka_holds_until: BTreeMap<String, Option<DateTime>>,
 }
-
-/// Bytes of the secret that pseudonyms are made with.
-const SECRET_BYTES: usize = 32;
 
 impl PrivacyRequest {
     /// A request that nobody has begun to work off.

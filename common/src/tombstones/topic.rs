@@ -66,12 +66,7 @@ impl Reader {
     /// No broker answers.
     pub fn open(settings: &Kafka) -> anyhow::Result<Option<Self>> {
         let topic = settings.erasures_topic();
-        let consumer: BaseConsumer<Quiet> = kafka::consumer_config(settings)
-            // A consumer must have one; as nothing is subscribed and committed, no group comes to be.
-            .set("group.id", format!("{}-erasures", settings.group_id))
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("enable.partition.eof", "true")
+        let consumer: BaseConsumer<Quiet> = kafka::reader_config(settings, "erasures")
             .create_with_context(Quiet)
             .context("the [kafka] settings cannot be used")?;
         // All topics: to ask for one by name may create it, with the broker's defaults.
