@@ -4,8 +4,8 @@
 use std::process::ExitCode;
 
 use admin::{
-    audit, backup, config, dead_letters, keys, migrate, privacy, recover, secrets, seed_demo, slow_queries, storage,
-    suspicious, users,
+    access, audit, backup, config, dead_letters, doctor, keys, migrate, privacy, recover, secrets, seed_demo,
+    slow_queries, storage, suspicious, users,
 };
 use clap::{Parser, Subcommand};
 use common::program::{self, Common};
@@ -38,6 +38,8 @@ Examples:
   admin config list                        the settings of the application, and what each may be
   admin config set ingest_max_events_per_second 5000
                                            change one; the programs take it over within seconds
+  admin access diff                        whether MongoDB's roles and users are as they should be
+  admin doctor                             how well data is protected, and what to do
   admin audit list --since 7d              who did what with personal data and settings
   admin audit verify                       whether an entry of the audit log was changed or removed
   admin backup run --full                  save every collection, encrypted
@@ -68,6 +70,8 @@ enum Command {
     Config(config::Options),
     Backup(backup::Options),
     Recover(recover::Options),
+    Access(access::Options),
+    Doctor(doctor::Options),
 }
 
 fn main() -> ExitCode {
@@ -90,6 +94,8 @@ fn main() -> ExitCode {
             Command::Config(options) => config::run(&settings, &options).await,
             Command::Backup(options) => backup::run(&settings, &options).await,
             Command::Recover(options) => recover::run(&settings, &options).await,
+            Command::Access(options) => access::run(&settings, &options).await,
+            Command::Doctor(options) => doctor::run(&settings, &options).await,
         }
     })
 }

@@ -9,7 +9,11 @@ mod tokens;
 mod values;
 
 use clap::{Args, Subcommand};
+use common::keyring::Keyring;
 use common::settings::Settings;
+use mongodb::Database;
+
+use crate::protected::TOKENS;
 
 /// Protect passwords, tokens and secret configuration values
 ///
@@ -34,4 +38,20 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     match &options.command {
         Command::Protect(options) => protect::run(settings, options).await,
     }
+}
+
+/// The fields with something that stands unprotected, each with how many documents have it; nothing is changed.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn unprotected(database: &Database, keyring: &Keyring) -> anyhow::Result<Vec<(String, u64)>> {
+    const DRY_RUN: bool = true;
+    let mut outcomes = vec![];
+    for token in TOKENS {
+        outcomes.push(tokens::protect(database, keyring, token, DRY_RUN).await?);
+    }
+    outcomes.push(values::protect(database, keyring, DRY_RUN).await?);
+    outcomes.push(passwords::protect(database, false, DRY_RUN).await?);
+    let counts = outcomes.into_iter().map(|outcome| (outcome.field, outcome.converted + outcome.left));
+    Ok(counts.filter(|(_, count)| *count > 0).collect())
 }

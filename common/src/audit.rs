@@ -172,6 +172,16 @@ pub async fn last(database: &Database) -> anyhow::Result<Option<(i64, String)>> 
     Ok(Some((number, chain::digest(&entry))))
 }
 
+/// The number of the first entry that is there: the auditor may have removed older ones.
+///
+/// # Errors
+/// MongoDB fails.
+pub async fn first(database: &Database) -> anyhow::Result<Option<i64>> {
+    let found = raw(database).find_one(doc! { "_id": { "$gte": 1_i64 } }).sort(doc! { "_id": 1 }).await;
+    let found = found.context("reading the first entry of audit_log")?;
+    Ok(found.and_then(|entry| entry.get_i64("_id").ok()))
+}
+
 fn raw(database: &Database) -> Collection<RawDocumentBuf> {
     database.collection(audit_entry::COLLECTION)
 }

@@ -5,6 +5,8 @@ mod duration;
 mod retention;
 mod shown;
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -290,6 +292,8 @@ pub struct Security {
     pub login_sources: Vec<String>,
     /// File with the keys that protect secrets in the database; empty names none.
     pub keyring_file: PathBuf,
+    /// The address ranges from which each user of MongoDB may sign in, for `admin access`; a user that is not named may from anywhere.
+    pub client_sources: BTreeMap<String, Vec<String>>,
 }
 
 impl Default for Security {
@@ -300,7 +304,27 @@ impl Default for Security {
             address_accounts: 10,
             login_sources: Vec::new(),
             keyring_file: PathBuf::new(),
+            client_sources: BTreeMap::new(),
         }
+    }
+}
+
+impl Security {
+    fn check_sources(&self) -> Result<(), SettingsError> {
+        let is_range = |text: &str| {
+            let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+            let Ok(address) = address.parse::<IpAddr>() else { return false };
+            let most = if address.is_ipv4() { 32 } else { 128 };
+            bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
+        };
+        for (user, ranges) in &self.client_sources {
+            if let Some(wrong) = ranges.iter().find(|range| !is_range(range)) {
+                let expected = "addresses and ranges, such as [\"10.1.0.0/16\", \"192.0.2.7\"]";
+                let value = format!("{wrong:?} for {user}");
+                return Err(SettingsError::unusable("security.client_sources", value, expected));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -562,6 +586,7 @@ impl Settings {
                 return Err(SettingsError::unusable("security.login_sources", value, expected));
             }
         }
+        self.security.check_sources()?;
         for (key, value) in [
             ("kafka.topic", &self.kafka.topic),
             ("kafka.group_id", &self.kafka.group_id),
@@ -754,7 +779,7 @@ mod tests {
     fn each_setting_is_shown_with_where_it_comes_from_and_no_secret() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("analytics.toml");
-        std::fs::write(&file, "[mongodb]\nuri = \"mongodb://u:hunter2@h/\"\n[kafka]\nsecurity_protocol = \"sasl_ssl\"\nusername = \"u = v\"\npassword = \"p\"\n")
+        std::fs::write(&file, "[mongodb]\nuri = \"mongodb://u:hunter2@h/\"\n[kafka]\nsecurity_protocol = \"sasl_ssl\"\nusername = \"u = v\"\npassword = \"p\"\n[security]\nclient_sources = { ingest = [\"10.0.0.0/8\"] }\n")
             .unwrap();
         let shown = shown_of(&file);
         let from_file = format!("# file {}", file.display());
@@ -768,6 +793,7 @@ mod tests {
         assert!(!shown.contains("hunter2"), "{shown}");
         let read_back: Settings = Figment::from(Toml::string(&shown)).extract().unwrap();
         assert_eq!(read_back.ingest.max_age, Settings::default().ingest.max_age);
+        assert_eq!(read_back.security.client_sources["ingest"], ["10.0.0.0/8"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::erasure::{Context, again, requests, work};
 
 /// Erase again who came back: after a restored backup, or a replay by an old worker
 ///
-/// Looks at every id in the database, and erases those that have a tombstone. Until it has run after a restore, `ingest` and
+/// Looks at every id in the database, and erases those that have a tombstone, also sessions whose events name no user. Until it has run after a restore, `ingest` and
 /// `aggregator serve` are not ready.
 #[derive(Args, Debug, Default)]
 pub(super) struct Options {
@@ -35,8 +35,10 @@ async fn reapply(context: &Context, options: &Options) -> anyhow::Result<()> {
     let found = again::look(context).await?;
     if options.dry_run {
         print_line!(
-            "{} people came back and would be erased again; {} tombstones are on the topic alone",
+            "{} people came back and would be erased again, and events of {} sessions of erased people; {} tombstones are on the \
+             topic alone",
             found.people.len(),
+            found.sessions.len(),
             found.lacking.len()
         );
         return Ok(());
@@ -48,10 +50,14 @@ async fn reapply(context: &Context, options: &Options) -> anyhow::Result<()> {
         progress.finish_and_clear();
         receipt::print(context, &request, options.json).await?;
     }
+    let progress = receipt::progress("erasing events of sessions");
+    let of_sessions = work::erase_sessions_alone(context, &found.sessions, &progress).await?;
+    progress.finish_and_clear();
     again::store_lacking(context, &found).await?;
     if !options.json {
         print_line!(
-            "{} people who had come back are erased again; {} tombstones were taken over from the topic",
+            "{} people who had come back are erased again, and {of_sessions} events of sessions alone; {} tombstones were taken over \
+             from the topic",
             found.people.len(),
             found.lacking.len()
         );

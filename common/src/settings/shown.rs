@@ -27,11 +27,19 @@ pub(super) fn shown(settings: &Settings, layers: &Layers) -> serde_json::Result<
     for (section, keys) in serde_json::to_value(settings)?.as_object().into_iter().flatten() {
         shown.push_str(&format!("\n[{section}]\n"));
         for (key, value) in keys.as_object().into_iter().flatten() {
-            let value = json_escaped(&Value::to_string(value));
+            let value = json_escaped(&toml(value));
             shown.push_str(&format!("{key} = {value}  # {}\n", source(&format!("{section}.{key}"), layers)));
         }
     }
     Ok(shown)
+}
+
+/// A table is the one value that TOML writes in another way.
+fn toml(value: &Value) -> String {
+    let Value::Object(fields) = value else { return value.to_string() };
+    let fields: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{} = {}", Value::from(name.as_str()), toml(value))).collect();
+    format!("{{{}}}", fields.join(", "))
 }
 
 fn source(key: &str, layers: &Layers) -> String {
