@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use chrono::Utc;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use common::cron::Schedule;
@@ -171,9 +171,6 @@ async fn run(settings: &Settings, options: &Run) -> anyhow::Result<()> {
         rollup.engine = engine.into();
     }
     rollup.accepts_removed = options.accept_removed;
-    if let Some(first) = retry::passing_faults(|| lookup::first_known_day(&rollup.database)).await? {
-        days = known_days(days, first)?;
-    }
     if options.resume {
         let settled = lookup::settled_days(&rollup.database).await?;
         days.retain(|day| !settled.contains(day));
@@ -182,20 +179,6 @@ async fn run(settings: &Settings, options: &Run) -> anyhow::Result<()> {
     let result = run_days(&rollup, &lease, &days).await;
     lease.release().await;
     result
-}
-
-/// Those of `days` that are not before the first day that is known. A day before is a mistake, and rolling it up would publish zeros.
-fn known_days(mut days: Vec<Day>, first: Day) -> anyhow::Result<Vec<Day>> {
-    let asked = days.len();
-    days.retain(|day| *day >= first);
-    ensure!(
-        !days.is_empty(),
-        "{first} is the first day that has events or was rolled up: there is nothing to roll up before, and nothing was written"
-    );
-    if days.len() < asked {
-        print_line!("{} days before {first}, the first day with events, are left out", asked - days.len());
-    }
-    Ok(days)
 }
 
 async fn run_days(rollup: &Rollup, lease: &Held, days: &[Day]) -> anyhow::Result<()> {

@@ -52,6 +52,14 @@ pub enum Refused {
         /// The collections that are not whole.
         collections: String,
     },
+    /// It is beyond retention, and before everything that is known.
+    #[error("{first} is the first day that has events or was rolled up; nothing was written about {day}")]
+    NeverWas {
+        /// The day.
+        day: Day,
+        /// The first day that is known.
+        first: Day,
+    },
 }
 
 /// Whether `error` says that the day must not be computed any more.

@@ -69,6 +69,11 @@ impl Rollup {
         let expired = match self.fate(day, state.as_ref()).await? {
             Fate::Open(expired) | Fate::Seal(expired) => expired,
             Fate::Lost(sources) => {
+                // A mistyped year must not seal a day that never was.
+                let first = passing_faults(|| lookup::first_known_day(database)).await?;
+                if let Some(first) = first.filter(|first| day < *first) {
+                    bail!(Refused::NeverWas { day, first });
+                }
                 passing_faults(|| publish::seal(database, lease, day, DateTime::now())).await?;
                 bail!(Refused::Lost { day, collections: retention::names(&sources) });
             }

@@ -96,7 +96,7 @@ async fn partitions_that_were_lost_while_paused_are_read_when_they_come_back() {
     // While the broker is stopped, the worker sees by its own clock that its session is over, and gets no partitions.
     kafka.pause().unwrap();
     worker.process.resume().unwrap();
-    eventually(PATIENCE, "the loss", async || worker.stderr().contains("lost: another worker").then_some(())).await;
+    eventually(PATIENCE, "the loss", async || worker.stderr().contains("lost: this worker").then_some(())).await;
     mongodb.member(0).resume().unwrap();
     eventually(PATIENCE, "reading resumed", async || worker.stderr().contains("reading is resumed").then_some(()))
         .await;
