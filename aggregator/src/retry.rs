@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use common::mongo;
-use mongodb::error::{
-    Error, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
-    WriteFailure,
-};
+use mongodb::error::{Error, ErrorKind, WriteFailure};
 
 use crate::metrics;
 
@@ -18,10 +15,6 @@ const RETRIES: usize = 6;
 
 /// Two writers that insert the same document: the second finds it on the next attempt.
 const DUPLICATE_KEY: i32 = 11000;
-
-/// Codes of a server that changes its role, stops or has dropped a cursor (CursorNotFound, ReadConcernMajorityNotAvailableYet,
-/// and the retryable codes of MongoDB's retryable reads specification).
-const PASSING_CODES: [i32; 15] = [6, 7, 43, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436];
 
 /// A write that MongoDB reports inside of an answer that is one of success.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +31,7 @@ const WRITE_CONCERN_FAILED: i32 = 64;
 
 impl NotTaken {
     fn is_passing(&self) -> bool {
-        self.code == WRITE_CONCERN_FAILED || PASSING_CODES.contains(&self.code)
+        self.code == WRITE_CONCERN_FAILED || mongo::is_passing_code(self.code)
     }
 }
 
@@ -75,16 +68,8 @@ pub fn is_passing(error: &anyhow::Error) -> bool {
         return true;
     }
     error.chain().filter_map(|cause| cause.downcast_ref::<Error>()).any(|error| {
-        error.contains_label(RETRYABLE_WRITE_ERROR)
-            || error.contains_label(TRANSIENT_TRANSACTION_ERROR)
-            || error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
-            || match error.kind.as_ref() {
-                ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
-                ErrorKind::Command(command) => PASSING_CODES.contains(&command.code),
-                ErrorKind::Write(WriteFailure::WriteError(write)) => write.code == DUPLICATE_KEY,
-                ErrorKind::Write(WriteFailure::WriteConcernError(_)) => true,
-                _ => false,
-            }
+        mongo::is_passing(error)
+            || matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == DUPLICATE_KEY)
     })
 }
 

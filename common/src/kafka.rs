@@ -1,5 +1,7 @@
 //! Connecting to Kafka.
 
+mod topic_id;
+
 use std::ffi::CStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ use secrecy::ExposeSecret;
 
 use crate::event;
 use crate::settings::Kafka;
+
+pub use topic_id::{committed_text, topic_id};
 
 /// How long the first answer of a broker is waited for.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@
 //! protect secrets in the database, [`secrets`] is what the database holds instead of them. [`size`] says how large a message
 //! may be. [`address`] gives a host one spelling, and [`suspicious`] is what counts as an attack on logins. [`personal`] is the
 //! register of personal fields. [`kept`] is how old the oldest documents are, [`pseudonym`] what takes the place of a
-//! person's id. [`audit`] writes down who did what, and [`configuration`] holds the rules of `system_configuration`
+//! person's id. [`hex`] writes bytes as text. [`audit`] writes down who did what, and [`configuration`] holds the rules of `system_configuration`
 //! and changes its settings.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -19,6 +19,7 @@ pub mod day;
 pub mod demo;
 pub mod documents;
 pub mod event;
+pub mod hex;
 pub mod kafka;
 pub mod kept;
 pub mod keyring;

@@ -8,13 +8,23 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bson::{Bson, Document, doc};
-use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::error::{
+    Error, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
+    WriteFailure,
+};
 use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, ServerAddress};
 use mongodb::{Client, Database};
 use secrecy::ExposeSecret;
 
 use crate::settings::Mongodb;
 use connection_string::client_options;
+
+/// The server's code for a collection that is not there.
+pub const NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// Codes of a server that changes its role, stops or has dropped a cursor (CursorNotFound, ReadConcernMajorityNotAvailableYet,
+/// and the retryable codes of MongoDB's retryable reads specification).
+const PASSING_CODES: [i32; 15] = [6, 7, 43, 89, 91, 134, 189, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436];
 
 /// How long a single server is asked what it is, once the set has not answered.
 const DIRECT_ANSWER: Duration = Duration::from_secs(2);
@@ -161,6 +171,32 @@ pub fn reason(error: &Error) -> String {
             whole.split_once(". Topology:").map_or(whole.as_str(), |(reason, _)| reason).to_owned()
         }
     }
+}
+
+/// The server's code, where it refused a command.
+pub fn code_of(error: &Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(refusal) => Some(refusal.code),
+        _ => None,
+    }
+}
+
+/// Whether the server's code is of a fault that passes: a failover, a server that stops, a lost cursor.
+pub fn is_passing_code(code: i32) -> bool {
+    PASSING_CODES.contains(&code)
+}
+
+/// Whether the same operation, safe to repeat, may succeed later.
+pub fn is_passing(error: &Error) -> bool {
+    error.contains_label(RETRYABLE_WRITE_ERROR)
+        || error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+        || error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
+        || match error.kind.as_ref() {
+            ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => true,
+            ErrorKind::Command(command) => is_passing_code(command.code),
+            ErrorKind::Write(WriteFailure::WriteConcernError(_)) => true,
+            _ => false,
+        }
 }
 
 /// A message of the server without the values that it repeats of a document whose key is there already.

@@ -1,6 +1,7 @@
 //! What a dead letter keeps of the message that was refused: all of it where it fits, else the beginning of each part that
 //! does not fit, and what that part was. Plain code without I/O.
 
+use common::hex::hex;
 use common::kafka;
 use common::size::{self, Size};
 use rdkafka::Message;
@@ -162,10 +163,6 @@ impl Original {
         }
         Self { part: Part::Headers, count: Some(count), bytes, sha256: hex(&sha256.finalize()) }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The first headers that have room, in order: one that is too large does not hide those after it.

@@ -6,7 +6,7 @@
 //!
 //! Beside the path, `kept` says what a dead letter keeps of its message, `flow` says when reading pauses, `positions` notices
 //! offsets that were left out, [`lag`] says how many messages wait, and `expiry` how long Kafka still keeps them. `topic` asks Kafka how long that is, and
-//! whether the topic was created again (`topic_id`). [`late`] marks
+//! whether the topic was created again. [`late`] marks
 //! the days of late events dirty before their offsets are committed, and `commits` hears of commits that fail. [`conflicts`]
 //! compares absorbed events with the stored ones. [`throttle`] bounds rates: [`live_settings`] changes the rates while the worker
 //! runs, and [`check_config`] shows them. [`presence`] and [`tools`] count what the live dashboards show.
@@ -38,6 +38,5 @@ pub mod run;
 pub mod throttle;
 pub mod tools;
 mod topic;
-mod topic_id;
 pub mod window;
 pub mod writer;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use common::kafka::topic_id;
 use common::{kafka, settings};
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
 use tokio::sync::watch;
 
 use crate::expiry::{self, Retention};
-use crate::topic_id::topic_id;
 
 /// How often Kafka is asked. A topic that is created again under a worker may be read at a wrong place for that long; then the worker
 /// reads the topic from its start.

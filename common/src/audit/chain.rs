@@ -6,11 +6,12 @@ use bson::{RawBsonRef, RawDocument};
 use sha2::{Digest, Sha256};
 
 use crate::documents::audit_entry::NO_ENTRY;
+use crate::hex::hex;
 
 /// SHA-256 of an entry's BSON as it is stored, in hexadecimal. MongoDB keeps the order of fields and their types, so the bytes are the
 /// same wherever the entry is read, also after a dump and a restore.
 pub fn digest(entry: &RawDocument) -> String {
-    Sha256::digest(entry.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(entry.as_bytes()))
 }
 
 /// The first entry that is not as it was written.

@@ -9,10 +9,11 @@ use anyhow::{Context, bail};
 use bson::{Bson, Document, doc};
 use futures::TryStreamExt;
 use mongodb::Database;
-use mongodb::error::{Error, ErrorKind};
+use mongodb::error::Error;
 
 use super::diff::Change;
 use super::{Collection, Index, Validator};
+use crate::mongo::{NAMESPACE_NOT_FOUND, code_of};
 
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ async fn read_indexes(database: &Database, collection: &str) -> anyhow::Result<V
     let cursor = match database.run_cursor_command(doc! { "listIndexes": collection }).await {
         Ok(cursor) => cursor,
         // Dropped since it was listed.
-        Err(error) if code_of(&error) == Some(codes::NAMESPACE_NOT_FOUND) => return Ok(vec![]),
+        Err(error) if code_of(&error) == Some(NAMESPACE_NOT_FOUND) => return Ok(vec![]),
         Err(error) => return Err(error).with_context(context),
     };
     let listed: Vec<Document> = cursor.try_collect().await.with_context(context)?;
@@ -218,17 +219,8 @@ async fn run(database: &Database, mut command: Document) -> Result<Document, Err
     database.run_command(command).await
 }
 
-fn code_of(error: &Error) -> Option<i32> {
-    match error.kind.as_ref() {
-        ErrorKind::Command(refusal) => Some(refusal.code),
-        _ => None,
-    }
-}
-
 /// The server's error codes that are told apart here.
 mod codes {
-    pub(super) const NAMESPACE_NOT_FOUND: i32 = 26;
-
     /// What the server says when another client creates, builds, changes or drops the same thing at the same time.
     pub(super) const OTHERS_AT_WORK: [i32; 9] = [
         27,    // IndexNotFound

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use common::kafka::{committed_text, topic_id};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 
@@ -13,7 +14,6 @@ use crate::messages::{Messages, first_offset};
 use crate::metrics;
 use crate::offsets::Partition;
 use crate::rebalance::{give_back, take_over};
-use crate::topic_id::{committed_text, topic_id};
 
 /// How long the broker is waited for when partitions are assigned. Polling stands still meanwhile.
 const BROKER_ANSWER: Duration = Duration::from_secs(10);

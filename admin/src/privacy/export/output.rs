@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use common::hex::hex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -156,7 +157,7 @@ impl<W: Write> Sink<W> {
     /// It cannot be written.
     pub fn finish(mut self, file: &str) -> anyhow::Result<Part> {
         self.writer.flush().with_context(|| format!("{file} cannot be written"))?;
-        let sha256 = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(&self.hash.finalize());
         Ok(Part { collection: None, file: file.to_owned(), documents: None, bytes: self.bytes, sha256 })
     }
 }

@@ -13,8 +13,6 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{IsError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use crate::offsets::Partition;
-
 /// How long the brokers are waited for.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -78,7 +76,7 @@ fn check(code: librdkafka::rd_kafka_resp_err_t) -> anyhow::Result<()> {
 
 /// The text that was committed together with a partition's offset. Whoever committed the offset chose its bytes; rust-rdkafka's own
 /// way to them panics where they are no UTF-8.
-pub fn committed_text(committed: &TopicPartitionList, topic: &str, partition: Partition) -> Option<String> {
+pub fn committed_text(committed: &TopicPartitionList, topic: &str, partition: i32) -> Option<String> {
     let name = CString::new(topic).ok()?;
     // SAFETY: list and name are alive. The element, if there is one, and its bytes live as long as the list.
     let bytes = unsafe {
