@@ -7,6 +7,7 @@ pub mod consumed;
 mod copy;
 mod create_identity;
 mod list;
+pub mod metrics;
 pub mod place;
 pub mod progress;
 mod prune;
@@ -21,6 +22,9 @@ mod verify;
 
 use clap::{Args, Subcommand};
 use common::settings::Settings;
+use common::telemetry;
+
+pub use schedule::PORT;
 
 /// Back the database up, and restore it to any second
 ///
@@ -55,6 +59,8 @@ enum Command {
     Copy(copy::Options),
     Prune(prune::Options),
     Rehearse(rehearse::Options),
+    /// Ask `admin backup schedule` whether it is ready, as whoever watches a container does
+    CheckReady,
 }
 
 /// Runs the subcommand.
@@ -73,5 +79,6 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
         Command::Copy(options) => copy::run(settings, options).await,
         Command::Prune(options) => prune::run(settings, options).await,
         Command::Rehearse(options) => rehearse::run(settings, options).await,
+        Command::CheckReady => telemetry::check_ready(&settings.telemetry, schedule::PORT).await,
     }
 }

@@ -4,7 +4,10 @@ use std::time::Instant;
 
 use backup::catalog::Catalog;
 use backup::manifest::Kind;
+use backup::moment::second_text;
+use backup::recovery::{self, Recovery, Step};
 use clap::Args;
+use common::keyring::Keyring;
 use common::mongo;
 use common::settings::Settings;
 use common::{error_line, print_line};
@@ -21,8 +24,8 @@ use crate::privacy;
 ///
 /// In order: saves what the server's oplog has and no backup has yet, restores the database, erases again who was erased since, and
 /// sets ingest's consumer group back so that ingest stores what came after. Events carry their own _id and are on Kafka: those that
-/// the database has are absorbed. Stop ingest, aggregator and dashboard before, and start them after. A recovery that was killed is
-/// run again.
+/// the database has are absorbed. Stop ingest, aggregator, dashboard and `admin backup schedule` before, and start them after. A recovery
+/// that failed or was killed is run again with the same options: it goes on after the last step that was done.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -34,6 +37,9 @@ pub struct Options {
     to: To,
     #[command(flatten)]
     place: Place,
+    /// Restore again, though an unfinished recovery to the same second has restored already
+    #[arg(long)]
+    start_over: bool,
     /// Do not ask before the database is overwritten
     #[arg(long)]
     yes: bool,
@@ -46,67 +52,100 @@ pub struct Options {
 pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     // Everything that is needed later is tried before anything is changed.
     let (store, identity) = (options.place.open(settings)?, place::identity(settings)?);
+    let keyring = Keyring::if_set(settings)?;
     consumed::ensure_no_workers(&settings.kafka).await?;
     let database = mongo::connect(&settings.mongodb).await?;
 
     let mut steps = Steps::new();
+    let mut recovery = Recovery::begin(&database, &in_words(options)).await?;
+    if options.start_over {
+        recovery.steps.retain(|step| *step == Step::Renaming);
+    }
+    if recovery.has(Step::Restored) {
+        let begun = recovery.begun.format("%FT%TZ");
+        print_line!(
+            "the recovery that was begun at {begun} has restored the database: goes on after that (--start-over restores again)"
+        );
+    }
     // The copy is read where the first place is out of reach.
-    if !options.place.is_second() {
-        save_the_rest(settings, options.to, &Catalog::read(&store).await?).await;
-        steps.done("saved the rest of the oplog");
+    if !options.place.is_second() && !recovery.has(Step::Renaming) {
+        if save_the_rest(settings, options.to, &Catalog::read(&store).await?).await {
+            steps.done("saved the rest of the oplog");
+        }
     }
 
-    let source = Source::open(store).await?;
-    let plan = source.plan(options.to)?;
-    let noted = source.consumed(&plan).await?;
-    if !options.yes {
-        restoring::confirm(&database, &plan).await?;
-        steps.done("asked");
-    }
-    let shown = Shown::new("restoring");
-    let restored = source.restore(database, &identity, &plan, shown.progress()).await?;
-    drop(shown);
-    let documents: u64 = restored.collections.iter().map(|(_, count)| count).sum();
-    steps.done(&format!("restored {} documents to {}", HumanCount(documents), restoring::in_words(&plan)));
-
-    if settings.security.keyring_file.as_os_str().is_empty() {
-        steps.done("nobody was ever erased here: security.keyring_file is empty");
-    } else {
-        privacy::reapply(settings).await?;
-        steps.done("erased again who was erased");
+    if !recovery.has(Step::Restored) {
+        let source = Source::open(store).await?;
+        let plan = source.plan_of(Some(options.to), None)?;
+        if !options.yes {
+            restoring::confirm(&database, &plan).await?;
+            steps.done("asked");
+        }
+        let shown = Shown::new("restoring");
+        let restored = source.restore(&database, &mut recovery, &identity, &plan, shown.progress()).await?;
+        drop(shown);
+        let documents = HumanCount(restored.documents());
+        steps.done(&format!("restored {documents} documents to {}", restoring::in_words(&plan)));
     }
 
-    let rewound = consumed::rewind(&settings.kafka, noted, false).await?;
+    if !recovery.has(Step::Erased) {
+        if keyring.is_none() {
+            steps.done(
+                "nobody was erased again, because security.keyring_file is empty: if people were ever erased, set it, and run \
+                 `admin privacy reapply` before you start ingest",
+            );
+        } else {
+            privacy::reapply(settings).await?;
+            steps.done("erased again who was erased");
+        }
+        recovery.done(&database, Step::Erased).await?;
+    }
+
+    let rewound = consumed::rewind(&settings.kafka, recovery.consumed, false).await?;
+    recovery::end(&database).await?;
     rewind::show(&settings.kafka, &rewound);
     steps.done(&format!("set the consumer group {} back", settings.kafka.group_id));
 
-    print_line!("the database is that of {}, after {:.1} minutes", restored.until.text(), steps.minutes());
-    print_line!("now start ingest, which stores what came after, then aggregator and dashboard");
+    print_line!("the database is restored to {}, after {:.1} minutes", recovery.what, steps.minutes());
     print_line!(
-        "then compare the days with `aggregator verify --from {} --to …`, and make a full backup",
-        restored.until.text().split('T').next().unwrap_or_default()
+        "now start ingest, which stores what came after, then aggregator, dashboard and `admin backup schedule`"
+    );
+    print_line!(
+        "then compare the days with `aggregator verify --from … --to …`, and make a full backup where no schedule does"
     );
     Ok(())
 }
 
-/// What was written until now, also by the fault that is recovered from, is in the server's oplog, if the server lives.
-async fn save_the_rest(settings: &Settings, to: To, catalog: &Catalog) {
+/// The same for a recovery that goes on with another.
+fn in_words(options: &Options) -> String {
+    let place = if options.place.is_second() { ", from the second place" } else { "" };
+    match options.to {
+        To::Second(second) => format!("the end of {}{place}", second_text(second)),
+        To::Latest => format!("all that is saved{place}"),
+    }
+}
+
+/// What was written until now, also by the fault that is recovered from, is in the server's oplog, if the server lives. Returns
+/// whether that is saved.
+async fn save_the_rest(settings: &Settings, to: To, catalog: &Catalog) -> bool {
     let is_saved = match to {
         To::Second(second) => catalog.plan(second).is_ok(),
         To::Latest => false,
     };
     if is_saved {
-        return;
+        return true;
     }
     let saved = async {
         let shown = Shown::new("saving");
         Saver::open(settings).await?.range(Kind::Incremental, shown.progress()).await
     };
-    if let Err(error) = saved.await {
+    let saved = saved.await;
+    if let Err(error) = &saved {
         error_line!(
-            "note: the server's oplog is not saved, which matters only if its data is to be restored: {error:#}"
+            "note: what was written since the last backup could not be saved, and cannot be restored: {error:#}"
         );
     }
+    saved.is_ok()
 }
 
 /// How long each step took.

@@ -236,6 +236,17 @@ impl Catalog {
         }
     }
 
+    /// What is wrong with backups and archives, each by its name.
+    pub fn damage(&self) -> Vec<String> {
+        let whole = [("full backup", &self.fulls), ("archive", &self.archives)];
+        let whole = whole.into_iter().flat_map(|(kind, all)| all.iter().map(move |one| (kind, one)));
+        let whole =
+            whole.filter_map(|(kind, one)| Some(format!("{kind} {} {}", one.manifest.id, one.damage.as_ref()?)));
+        let unreadable = self.unreadable.iter().map(|(directory, why)| format!("{directory}: {why}"));
+        let ranges = self.ranges.iter().filter_map(|range| Some(format!("{} {}", range.id(), range.damage.as_ref()?)));
+        whole.chain(unreadable).chain(ranges).collect()
+    }
+
     /// The full backup to begin with, and the ranges that lead from it to the end of a second.
     ///
     /// # Errors
@@ -407,6 +418,8 @@ pub(crate) mod tests {
         assert!(error.contains("slice/0000000020.000001.1_0000000030.000001.1_a has 3 of 4 bytes"), "{error}");
         assert_eq!(catalog.holes().len(), 1);
         assert_eq!(catalog.position(Kind::Slice).unwrap().0, at(20));
+        assert_eq!(catalog.damage()[0], "full backup 15 has 1 of 2 objects");
+        assert_eq!(catalog.damage().len(), 2);
     }
 
     #[test]

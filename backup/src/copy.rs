@@ -1,6 +1,6 @@
-//! Keeps a second place equal to the first.
+//! Copies backups to a second place.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::manifest::Named;
 use crate::store::{Store, Stored};
@@ -12,31 +12,21 @@ pub struct Copied {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Objects that were removed, because the first place has them no more.
-    pub removed: u64,
 }
 
-/// Copies what the second place lacks, manifests last, so that a backup there is whole or does not exist. Removes what the first
-/// has no more, unless the first has nothing at all: then it may be lost, and the second is what is left.
+/// Copies what the second place lacks, manifests last, so that a backup there is whole or does not exist. Nothing there is
+/// overwritten or removed: the first place may have lost or spoiled what the second has.
 ///
 /// # Errors
 /// A place fails.
 pub async fn run(first: &Store, second: &Store) -> anyhow::Result<Copied> {
-    let (from, to) = (first.list("").await?, second.list("").await?);
-    let there: BTreeMap<&str, u64> = to.iter().map(|stored| (stored.key.as_str(), stored.size)).collect();
+    let there: BTreeSet<String> = second.list("").await?.into_iter().map(|stored| stored.key).collect();
     let mut copied = Copied::default();
-    for stored in in_order(&from) {
-        if there.get(stored.key.as_str()) != Some(&stored.size) {
+    for stored in in_order(&first.list("").await?) {
+        if !there.contains(&stored.key) {
             second.put(&stored.key, first.get(&stored.key).await?).await?;
             copied.objects += 1;
             copied.bytes += stored.size;
-        }
-    }
-    if !from.is_empty() {
-        let here: BTreeMap<&str, u64> = from.iter().map(|stored| (stored.key.as_str(), stored.size)).collect();
-        for stored in in_order(&to).into_iter().rev().filter(|stored| !here.contains_key(stored.key.as_str())) {
-            second.remove(&stored.key).await?;
-            copied.removed += 1;
         }
     }
     Ok(copied)
@@ -56,7 +46,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_second_place_becomes_equal_to_the_first_and_survives_its_loss() {
+    async fn the_second_place_gets_what_it_lacks_and_keeps_what_the_first_lost_or_spoiled() {
         let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let [first, second] = directories.each_ref().map(|directory| {
             let storage = format!("file://{}", directory.path().display());
@@ -66,17 +56,17 @@ mod tests {
         for key in ["full/a/0", &manifest, "slice/b/0"] {
             first.put(key, b"abc".to_vec()).await.unwrap();
         }
-        second.put("full/a/0", b"ab".to_vec()).await.unwrap();
-        second.put("full/old/0", b"ab".to_vec()).await.unwrap();
-        assert_eq!(run(&first, &second).await.unwrap(), Copied { objects: 3, bytes: 9, removed: 1 });
-        assert_eq!(first.list("").await.unwrap(), second.list("").await.unwrap());
+        second.put("full/old/0", b"old".to_vec()).await.unwrap();
+        assert_eq!(run(&first, &second).await.unwrap(), Copied { objects: 3, bytes: 9 });
         assert_eq!(run(&first, &second).await.unwrap(), Copied::default());
-        for stored in first.list("").await.unwrap() {
-            first.remove(&stored.key).await.unwrap();
-        }
+
+        let there = second.list("").await.unwrap();
+        assert_eq!(there.len(), 4);
+        first.remove("slice/b/0").await.unwrap();
+        first.put("full/a/0", b"spoiled".to_vec()).await.unwrap();
         assert_eq!(run(&first, &second).await.unwrap(), Copied::default());
-        assert_eq!(second.list("").await.unwrap().len(), 3, "the copy outlives the first place");
-        let all = second.list("").await.unwrap();
-        assert!(in_order(&all).last().unwrap().key.contains("manifest"));
+        assert_eq!(second.list("").await.unwrap(), there);
+        assert_eq!(second.get("full/a/0").await.unwrap(), b"abc");
+        assert!(in_order(&there).last().unwrap().key.contains("manifest"));
     }
 }

@@ -40,6 +40,26 @@ pub enum Change {
     Command(Command),
 }
 
+impl Change {
+    /// The collection that changes; empty for all of them. Of one that is renamed, the name before.
+    pub fn collection(&self) -> &str {
+        match self {
+            Self::Put { collection, .. }
+            | Self::Diff { collection, .. }
+            | Self::Delete { collection, .. }
+            | Self::Command(
+                Command::Create { collection, .. }
+                | Command::Drop { collection }
+                | Command::CreateIndexes { collection, .. }
+                | Command::DropIndexes { collection, .. }
+                | Command::Modify { collection, .. },
+            ) => collection,
+            Self::Command(Command::Rename { from, .. }) => from,
+            Self::Command(Command::DropDatabase) => "",
+        }
+    }
+}
+
 /// A change of a collection.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -130,6 +150,20 @@ pub fn parse(entry: &RawDocument, database: &str) -> anyhow::Result<Entry> {
         }
     }
     Ok(Entry::Changes(change(entry, operation, database)?.into_iter().collect()))
+}
+
+/// The collection that an entry renames, if it does. Cheaper than to parse each entry.
+///
+/// # Errors
+/// The entry is of a kind that is not known.
+pub fn renamed(entry: &RawDocument, database: &str) -> anyhow::Result<Option<String>> {
+    if text(entry, "op")? != "c" || field(entry, "o")?.get("renameCollection")?.is_none() {
+        return Ok(None);
+    }
+    Ok(match change(entry, "c", database)? {
+        Some(Change::Command(Command::Rename { from, .. })) => Some(from),
+        _ => None,
+    })
 }
 
 fn transaction(entry: &RawDocument, command: &RawDocument, database: &str) -> anyhow::Result<Entry> {

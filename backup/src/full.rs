@@ -7,20 +7,21 @@ use std::time::Instant;
 use anyhow::{Context, anyhow, bail, ensure};
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 use chrono::Utc;
+use common::mongo;
 use mongodb::Database;
 use mongodb::options::ReadConcern;
 
 use crate::age::Recipient;
 use crate::catalog::FULL;
 use crate::documents::{self, each};
-use crate::entry::{self, Change, Command, Entry};
+use crate::entry;
 use crate::manifest::{self, Collection, Consumed, Full};
 use crate::moment::{OpTime, new_id};
 use crate::oplog;
 use crate::progress::Progress;
+use crate::recovery;
 use crate::store::Store;
 use crate::stream::Writer;
-use crate::target::RESTORING;
 
 /// The oplog is saved from so long before the first document is read, so that no transaction lacks its first entries.
 const SECONDS_BEFORE: u32 = 10;
@@ -31,8 +32,8 @@ const ATTEMPTS: u32 = 5;
 /// Makes one. `consumed` was asked before.
 ///
 /// # Errors
-/// MongoDB or the storage fails; a collection is of a kind that cannot be saved; a collection was renamed meanwhile; or the oplog
-/// is too small for the time that it took.
+/// MongoDB or the storage fails; a collection is of a kind that cannot be saved; a collection was renamed meanwhile; the oplog
+/// is too small for the time that it took; or a recovery is not finished.
 pub async fn make(
     database: &Database,
     store: &Arc<Store>,
@@ -41,6 +42,7 @@ pub async fn make(
     progress: &Progress,
 ) -> anyhow::Result<Full> {
     let (started, clock) = (Utc::now(), Instant::now());
+    recovery::refuse(database).await?;
     let begin = oplog::majority(database).await?;
     let oldest = oplog::oldest(database).await?;
     let from = begin.seconds_before(SECONDS_BEFORE).max(oldest);
@@ -70,6 +72,8 @@ pub async fn make(
         "the oplog lost entries while the backup was made: it holds less than the backup takes; make it larger with \
          replSetResizeOplog"
     );
+    // A restore may have begun meanwhile.
+    recovery::refuse(database).await?;
     let full = Full {
         version: manifest::VERSION,
         id,
@@ -97,7 +101,7 @@ pub(crate) async fn list(database: &Database) -> anyhow::Result<Vec<(String, Doc
     let mut found = Vec::new();
     for collection in listed.context("the server lists no collections")?.iter().filter_map(Bson::as_document) {
         let name = collection.get_str("name")?;
-        if name.starts_with("system.") || name.starts_with(RESTORING) {
+        if name.starts_with("system.") || recovery::is_its(name) {
             continue;
         }
         let options = collection.get_document("options").cloned().unwrap_or_default();
@@ -114,17 +118,12 @@ pub(crate) async fn indexes(database: &Database, name: &str) -> anyhow::Result<V
     let reply = database.run_command(doc! { "listIndexes": name, "cursor": { "batchSize": 1_000 } }).await;
     let reply = match reply {
         // The collection was dropped meanwhile: the oplog says so, too.
-        Err(error) if is_missing(&error) => return Ok(Vec::new()),
+        Err(error) if mongo::code_of(&error) == Some(mongo::NAMESPACE_NOT_FOUND) => return Ok(Vec::new()),
         reply => reply.with_context(|| format!("the indexes of {name} cannot be listed"))?,
     };
     let listed = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
     let listed = listed.with_context(|| format!("the server lists no indexes of {name}"))?;
     Ok(listed.iter().map(|index| index.clone().into_canonical_extjson()).collect())
-}
-
-fn is_missing(error: &mongodb::error::Error) -> bool {
-    const NAMESPACE_NOT_FOUND: i32 = 26;
-    matches!(&*error.kind, mongodb::error::ErrorKind::Command(command) if command.code == NAMESPACE_NOT_FOUND)
 }
 
 /// The documents of a filter, ordered by `_id`. After a lost connection the reading goes on behind the last document.
@@ -167,7 +166,7 @@ pub(crate) async fn read(
         match outcome {
             Ok(()) => return Ok(()),
             Err(error) if attempt < ATTEMPTS && is_passing(&error) => {
-                tracing::warn!(collection = name, error = %common::mongo::in_words(&error), "reading goes on after a fault");
+                tracing::warn!(collection = name, error = %mongo::in_words(&error), "reading goes on after a fault");
                 tokio::time::sleep(std::time::Duration::from_secs(1 << attempt)).await;
                 attempt += 1;
             }
@@ -176,38 +175,17 @@ pub(crate) async fn read(
     }
 }
 
-/// A lost connection, a primary that steps down, a cursor that went with it.
 fn is_passing(error: &anyhow::Error) -> bool {
-    const CURSOR_NOT_FOUND: i32 = 43;
-    let cause = error.chain().find_map(|cause| cause.downcast_ref::<mongodb::error::Error>());
-    cause.is_some_and(|error| match &*error.kind {
-        mongodb::error::ErrorKind::Command(command) => {
-            command.code == CURSOR_NOT_FOUND
-                || error.contains_label("RetryableError")
-                || command.code_name.contains("Primary")
-                || command.code_name.contains("Shutdown")
-                || command.code_name.contains("Interrupted")
-        }
-        mongodb::error::ErrorKind::Io(_)
-        | mongodb::error::ErrorKind::ConnectionPoolCleared { .. }
-        | mongodb::error::ErrorKind::ServerSelection { .. } => true,
-        _ => false,
-    })
+    error.chain().filter_map(|cause| cause.downcast_ref()).any(mongo::is_passing)
 }
 
 /// A collection that is renamed while the collections are read may be read under neither name.
 fn refuse_renames(bytes: &[u8], database: &str, begin: OpTime) -> anyhow::Result<()> {
     let entry = RawDocument::from_bytes(bytes)?;
-    // Parsing each insert again would cost more than it is worth.
-    if entry.get_str("op").is_ok_and(|kind| kind != "c") || OpTime::of_entry(entry)? <= begin {
-        return Ok(());
-    }
-    if let Entry::Changes(changes) = entry::parse(entry, database)? {
-        for change in changes {
-            if let Change::Command(Command::Rename { from, .. }) = change {
-                bail!("collection {from} was renamed while the backup was made: make it again");
-            }
-        }
+    if let Some(from) = entry::renamed(entry, database)?
+        && OpTime::of_entry(entry)? > begin
+    {
+        bail!("collection {from} was renamed while the backup was made: make it again");
     }
     Ok(())
 }

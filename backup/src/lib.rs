@@ -5,7 +5,8 @@
 //! [`manifest`] last. [`catalog`] knows which backups there are and to which seconds they restore. [`restore`] loads a full
 //! backup into a [`target`], and applies entries of the oplog ([`entry`], [`diff`]) with [`replay`].
 //!
-//! [`archive`] is the monthly archive, [`keep`] says which backups may go, [`copy`] keeps a second place equal.
+//! [`archive`] is the monthly archive, [`keep`] says which backups may go, [`copy`] copies to a second place. [`recovery`] is
+//! what the database remembers of a recovery that is not finished, [`rehearsal`] is the record of those.
 //!
 //! [`moment`] is a point of the oplog, [`documents`] is raw BSON from and to the server, [`progress`] is what a terminal shows,
 //! [`hash`] is SHA-256.
@@ -26,6 +27,8 @@ pub mod moment;
 pub mod oplog;
 pub mod progress;
 pub mod range;
+pub mod recovery;
+pub mod rehearsal;
 pub mod replay;
 pub mod restore;
 pub mod store;

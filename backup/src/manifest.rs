@@ -25,6 +25,9 @@ pub const VERSION: u32 = 1;
 pub struct Consumed {
     /// The topic.
     pub topic: String,
+    /// The topic's id, which tells it from a topic of the same name that is created later.
+    #[serde(default, rename = "topicId", skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
     /// The consumer group.
     pub group: String,
     /// The committed offset of each partition that has one.

@@ -6,9 +6,8 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow, bail, ensure};
 use bson::{Document, RawDocument, Timestamp};
 use chrono::{DateTime, SecondsFormat, Timelike, Utc};
+use common::hex::hex;
 use serde::{Deserialize, Serialize};
-
-use crate::hash::hex;
 
 /// An entry's place in the oplog: the second, its number within the second, and the primary's term. Written
 /// `1764230400.3.1`.

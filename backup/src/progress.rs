@@ -22,9 +22,9 @@ impl Progress {
         what.clone_into(&mut self.what.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// How much there is to do.
+    /// There is so much more to do.
     pub fn expect(&self, bytes: u64) {
-        self.total.store(bytes, Ordering::Relaxed);
+        self.total.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// What is done now, the bytes that are done, and of how many; 0 where that is not known.

@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::ensure;
+use bson::RawDocument;
 use chrono::Utc;
 use mongodb::Database;
 
 use crate::age::Recipient;
 use crate::catalog::{Catalog, range_directory};
+use crate::entry;
 use crate::manifest::{self, Consumed, Kind, Range};
 use crate::moment::OpTime;
 use crate::oplog;
 use crate::progress::Progress;
+use crate::recovery;
 use crate::store::Store;
 use crate::stream::Writer;
 
@@ -30,6 +33,14 @@ pub struct Lost {
     pub predecessor: String,
 }
 
+/// The database was restored, so the oplog leads on from another state than the last backup's.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the database was restored at {}, after the last backup: only a full backup can follow; make one with \
+     `admin backup run --full` when the recovery is finished", .0.text()
+)]
+pub struct Restored(pub OpTime);
+
 /// There is nothing to go on from.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no full backup yet: make one with `admin backup run --full`")]
@@ -38,7 +49,8 @@ pub struct NoFull;
 /// Saves the range since the last backup of this kind; none when nothing was written since. `consumed` was asked before.
 ///
 /// # Errors
-/// There is no full backup ([`NoFull`]), the oplog lost entries ([`Lost`]), or MongoDB or the storage fails.
+/// There is no full backup ([`NoFull`]), the oplog lost entries ([`Lost`]), the database was restored ([`Restored`]), or MongoDB or
+/// the storage fails.
 pub async fn make(
     database: &Database,
     store: &Arc<Store>,
@@ -58,6 +70,7 @@ pub async fn make(
     let mut writer = Writer::new(Arc::clone(store), recipient.clone(), directory.clone());
     progress.say("oplog");
     oplog::read(database, from, to, async |entry| {
+        refuse_restores(entry, database.name())?;
         progress.add(entry.len());
         writer.push(entry).await
     })
@@ -81,6 +94,15 @@ pub async fn make(
     };
     manifest::write(store, &directory, &range, range.oplog.parts.iter()).await?;
     Ok(Some(range))
+}
+
+/// A restore puts collections into the place of others that no entry of the oplog tells of.
+fn refuse_restores(bytes: &[u8], database: &str) -> anyhow::Result<()> {
+    let entry = RawDocument::from_bytes(bytes)?;
+    match entry::renamed(entry, database)? {
+        Some(from) if recovery::is_its(&from) => Err(Restored(OpTime::of_entry(entry)?).into()),
+        _ => Ok(()),
+    }
 }
 
 /// Where the range begins. An incremental backup whose beginning the oplog has lost goes on from the last slice.

@@ -9,7 +9,8 @@ use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use crate::diff;
 use crate::documents::{self, each};
 use crate::entry::{self, Change, Command, Entry, Transaction};
-use crate::target::{RESTORING, Shape, Target, name_of};
+use crate::recovery;
+use crate::target::{Shape, Target, name_of};
 
 /// Changed documents, and their bytes, that are held before they are written.
 const MOST_DOCUMENTS: usize = 10_000;
@@ -106,6 +107,20 @@ impl Replay {
             }
         };
         for change in changes {
+            // What a recovery that is not finished leaves is in no backup, and is not missed. A finished one is: see `range`.
+            if recovery::is_its(change.collection()) && !matches!(change, Change::Command(Command::Rename { .. })) {
+                continue;
+            }
+            let is_ours = target.phase.has(change.collection());
+            if let Change::Command(Command::Rename { from, to }) = &change {
+                ensure!(
+                    target.phase.has(to) == is_ours,
+                    "the oplog renames {from}, a collection of raw events or not, to {to}"
+                );
+            }
+            if !is_ours {
+                continue;
+            }
             self.applied += 1;
             match change {
                 Change::Command(command) => {
@@ -167,10 +182,6 @@ impl Replay {
         (self.documents, self.bytes) = (0, 0);
         for (collection, states) in std::mem::take(&mut self.pending) {
             if target.shape(&collection).is_none() {
-                // What an earlier restore left is in no backup, and is not missed.
-                if collection.starts_with(RESTORING) {
-                    continue;
-                }
                 ensure!(
                     self.base == Base::Overlapping,
                     "the oplog changes collection {collection}, which is not there"
@@ -265,8 +276,7 @@ impl Replay {
             }
             Command::Drop { collection } => {
                 let is_there = target.shape(&collection).is_some();
-                let may_lack = !is_exact || collection.starts_with(RESTORING);
-                ensure!(is_there || may_lack, "the oplog drops collection {collection}, which is not there");
+                ensure!(is_there || !is_exact, "the oplog drops collection {collection}, which is not there");
                 target.drop(&collection).await?;
             }
             Command::DropDatabase => {
@@ -307,7 +317,7 @@ impl Replay {
 
     fn shape<'a>(&self, target: &'a mut Target, collection: &str) -> anyhow::Result<Option<&'a mut Shape>> {
         let shape = target.shape(collection);
-        if shape.is_none() && self.base == Base::Exact && !collection.starts_with(RESTORING) {
+        if shape.is_none() && self.base == Base::Exact {
             bail!("the oplog changes collection {collection}, which is not there");
         }
         Ok(shape)

@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use bson::{RawDocument, RawDocumentBuf, doc};
+use common::hex::hex;
+use futures::{StreamExt, TryStreamExt};
 use mongodb::options::{Hint, ReadConcern};
 use sha2::{Digest, Sha256};
 
 use crate::age::Identity;
 use crate::catalog::RangeEntry;
 use crate::documents::{each, insert};
-use crate::hash::hex;
 use crate::manifest::{self, Collection, Full, Range};
 use crate::moment::OpTime;
 use crate::progress::Progress;
 use crate::replay::{Base, Replay};
 use crate::store::Store;
 use crate::stream;
-use crate::target::{Shape, Target};
+use crate::target::{Phase, Shape, Target};
 
 /// What is restored.
 pub struct Plan<'a> {
@@ -34,10 +35,22 @@ pub struct Plan<'a> {
 pub struct Restored {
     /// Each collection, and how many documents it has.
     pub collections: Vec<(String, u64)>,
-    /// The last entry of the oplog that was looked at and belongs to what was restored.
-    pub until: OpTime,
     /// Changes of the oplog that were applied.
     pub changes: u64,
+}
+
+impl Plan<'_> {
+    /// The second that it restores to.
+    pub fn until(&self) -> u32 {
+        self.second.unwrap_or_else(|| self.ranges.last().map_or(self.full.to, |range| range.to).second)
+    }
+}
+
+impl Restored {
+    /// The documents of all collections.
+    pub fn documents(&self) -> u64 {
+        self.collections.iter().map(|(_, count)| count).sum()
+    }
 }
 
 /// Restores into a target, all but the last step: its collections take no live collection's place yet. With `check`, every loaded
@@ -62,6 +75,17 @@ pub async fn run(
     restored
 }
 
+/// Reads the objects of a phase's documents, as they are stored.
+///
+/// # Errors
+/// An object is missing or changed.
+pub async fn check_objects(store: &Store, plan: &Plan<'_>, phase: Phase) -> anyhow::Result<()> {
+    const IN_FLIGHT: usize = 4;
+    let collections = plan.full.collections.iter().filter(|collection| phase.has(&collection.name));
+    let fetched = collections.flat_map(|collection| &collection.stream.parts).map(|part| stream::fetch(store, part));
+    futures::stream::iter(fetched).buffer_unordered(IN_FLIGHT).try_for_each(async |_| Ok(())).await
+}
+
 async fn fill(
     target: &mut Target,
     store: &Arc<Store>,
@@ -70,7 +94,7 @@ async fn fill(
     check: bool,
     progress: &Progress,
 ) -> anyhow::Result<Restored> {
-    let full = plan.full;
+    let (full, phase) = (plan.full, target.phase);
     let own = identity.recipient().to_string();
     ensure!(
         own == full.recipient,
@@ -79,13 +103,14 @@ async fn fill(
         full.recipient
     );
     let ranges: Vec<Range> = read_ranges(store, plan).await?;
+    let collections = || full.collections.iter().filter(|collection| phase.has(&collection.name));
     progress.expect(
-        full.collections.iter().map(|collection| collection.stream.bytes).sum::<u64>()
+        collections().map(|collection| collection.stream.bytes).sum::<u64>()
             + full.oplog.bytes
             + ranges.iter().map(|range| range.oplog.bytes).sum::<u64>(),
     );
     target.clear().await?;
-    for collection in &full.collections {
+    for collection in collections() {
         progress.say(&collection.name);
         load(target, store, identity, collection, progress)
             .await
@@ -97,26 +122,24 @@ async fn fill(
 
     progress.say("oplog");
     let mut replay = Replay::new(Base::Overlapping);
-    let mut until = full.begin;
     entries(store, identity, &full.oplog, progress, async |entry, point| {
         if point <= full.begin {
             replay.skip(entry, &full.database)
         } else {
-            until = point;
             replay.apply(target, entry, &full.database).await
         }
     })
     .await
     .with_context(|| format!("the oplog of backup {}", full.id))?;
     replay.be_exact(target).await?;
-    until = until.max(full.to);
 
+    let mut last = full.to;
     for range in &ranges {
         let end_of_second = |point: OpTime| plan.second.is_none_or(|second| point.second <= second);
         entries(store, identity, &range.oplog, progress, async |entry, point| {
             // Ranges may overlap.
-            if point > until && end_of_second(point) {
-                until = point;
+            if point > last && end_of_second(point) {
+                last = point;
                 replay.apply(target, entry, &full.database).await?;
             }
             Ok(())
@@ -134,7 +157,7 @@ async fn fill(
         let count = target.count(&name).await?;
         collections.push((name, count));
     }
-    Ok(Restored { collections, until, changes: replay.applied })
+    Ok(Restored { collections, changes: replay.applied })
 }
 
 /// The manifests of the ranges, each of which must begin where the one before ends, or earlier.

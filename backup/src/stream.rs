@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use anyhow::{Context, anyhow, bail, ensure};
+use common::hex::hex;
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::age::{self, Identity, Recipient};
-use crate::hash::{hex, sha256};
+use crate::hash::sha256;
 use crate::store::Store;
 
 /// Bytes of documents that close a part. The last document may make the part longer.

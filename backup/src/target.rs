@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use bson::{Bson, Document, doc};
+use common::documents::{activity_log, health_check, usage_analytics};
 use common::mongo;
 use mongodb::Database;
 
-/// What the names of collections begin with that are being restored.
-pub const RESTORING: &str = "restoring.";
+use crate::recovery::{self, RESTORING};
 
 /// What a collection is besides its documents. Indexes and validators come last: a document between two entries of the oplog
 /// may break both.
@@ -25,24 +25,51 @@ const FIXED: [&str; 3] = ["collation", "clusteredIndex", "storageEngine"];
 /// Options that say what is valid.
 const VALIDATION: [&str; 3] = ["validator", "validationLevel", "validationAction"];
 
+/// What is restored in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// All collections.
+    Whole,
+    /// All but the raw events: users, settings, roll-ups. It is small, and people can be served with it.
+    WithoutEvents,
+    /// The raw events.
+    Events,
+}
+
+/// Collections of raw events.
+const EVENTS: [&str; 3] = [usage_analytics::COLLECTION, activity_log::COLLECTION, health_check::COLLECTION];
+
+impl Phase {
+    /// Whether a collection belongs to it. What has no name is of all collections.
+    pub fn has(self, collection: &str) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::WithoutEvents => !EVENTS.contains(&collection),
+            Self::Events => EVENTS.contains(&collection) || collection.is_empty(),
+        }
+    }
+}
+
 /// A place for a restored database.
 #[derive(Debug)]
 pub struct Target {
     /// The database.
     pub database: Database,
+    /// What of it is restored.
+    pub phase: Phase,
     prefix: &'static str,
     shapes: BTreeMap<String, Shape>,
 }
 
 impl Target {
     /// Beside the live collections of a database, until [`Target::swap`].
-    pub fn beside(database: Database) -> Self {
-        Self { database, prefix: RESTORING, shapes: BTreeMap::new() }
+    pub fn beside(database: Database, phase: Phase) -> Self {
+        Self { database, phase, prefix: RESTORING, shapes: BTreeMap::new() }
     }
 
     /// In a database of its own, whose collections are dropped first.
     pub fn alone(database: Database) -> Self {
-        Self { database, prefix: "", shapes: BTreeMap::new() }
+        Self { database, phase: Phase::Whole, prefix: "", shapes: BTreeMap::new() }
     }
 
     /// What a collection is called while it is restored.
@@ -161,7 +188,7 @@ impl Target {
         }
         for name in self.live_names().await? {
             let stays = self.shapes.contains_key(&name) || kept.contains(&name.as_str());
-            if !stays && !name.starts_with(self.prefix) {
+            if !stays && self.phase.has(&name) && !recovery::is_its(&name) {
                 drop_collection(&self.database, &name).await?;
             }
         }
@@ -206,4 +233,19 @@ pub fn name_of(index: &Document) -> &str {
 async fn drop_collection(database: &Database, name: &str) -> anyhow::Result<()> {
     let dropped = database.collection::<Document>(name).drop().await;
     dropped.with_context(|| format!("collection {name} cannot be dropped"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_collection_is_restored_in_one_of_the_phases() {
+        for collection in ["users", "system_analytics", "usage_analytics", "activity_logs", "health_checks"] {
+            let phases = [Phase::WithoutEvents, Phase::Events].map(|phase| phase.has(collection));
+            assert_eq!(phases.iter().filter(|has| **has).count(), 1, "{collection}");
+            assert!(Phase::Whole.has(collection));
+        }
+        assert!(Phase::Events.has("usage_analytics"));
+    }
 }

@@ -398,7 +398,7 @@ pub struct Backup {
     pub secret_key: SecretString,
     /// File with S3's secret key, instead of `secret_key`; empty names none.
     pub secret_key_file: PathBuf,
-    /// A second place, in another region, that `admin backup copy` keeps equal to the first; empty for none.
+    /// A second place, in another region, to which `admin backup copy` copies what it lacks; empty for none.
     pub second_storage: String,
     /// As `endpoint`, of the second place.
     pub second_endpoint: String,
@@ -406,6 +406,8 @@ pub struct Backup {
     pub second_region: String,
     /// The age recipient for whom backups are encrypted, `age1…`.
     pub recipient: String,
+    /// File with the recipient, instead of `recipient`; empty names none.
+    pub recipient_file: PathBuf,
     /// File with the age identity of `recipient`; only restoring and verifying need it. Empty names none.
     pub identity_file: PathBuf,
     /// When `admin backup schedule` makes a full backup: a cron expression of five fields, in UTC.
@@ -436,6 +438,7 @@ impl Default for Backup {
             second_endpoint: String::new(),
             second_region: "us-west-2".into(),
             recipient: String::new(),
+            recipient_file: PathBuf::new(),
             identity_file: PathBuf::new(),
             full_schedule: "0 2 * * *".into(),
             incremental_schedule: "0 */6 * * *".into(),

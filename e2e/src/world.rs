@@ -118,6 +118,18 @@ impl World {
         self
     }
 
+    /// The same world, whose programs keep backups in its directory, and can restore them.
+    #[must_use]
+    pub async fn with_backups(self) -> Self {
+        let path = |name: &str| self.directory().join(name).display().to_string();
+        let (identity, recipient, storage) = (path("identity.txt"), path("recipient.txt"), path("backups"));
+        let words = ["backup", "create-identity", "--out", &identity, "--recipient-out", &recipient];
+        self.run_ok("admin", &words).await;
+        self.with_env("BACKUP__STORAGE", &format!("file://{storage}"))
+            .with_env("BACKUP__RECIPIENT_FILE", &recipient)
+            .with_env("BACKUP__IDENTITY_FILE", &identity)
+    }
+
     /// The database of this test.
     pub fn db(&self) -> &Database {
         &self.db

@@ -16,6 +16,7 @@ use bson::{Document, doc};
 use dump::{Dump, collections, dump};
 use e2e::eventually::{PATIENCE, eventually};
 use e2e::load::{stored, tool_uses};
+use e2e::topic;
 use futures::TryStreamExt;
 use place::Place;
 use serde_json::Value;
@@ -82,7 +83,10 @@ async fn a_dropped_database_comes_back_to_the_second_and_no_event_is_lost() {
     let listed: Value = serde_json::from_str(&place.saves(&["backup", "list", "--json"]).await).unwrap();
     assert_eq!(listed["holes"], Value::Array(vec![]), "{listed}");
 
-    // The restore itself is in the oplog: the history goes on.
+    // Nothing goes on from the backups of before, which restore what they restored.
+    let refused = place.saves_not(&["backup", "run", "--incremental"]).await;
+    assert!(refused.contains("the database was restored at") && refused.contains("--full"), "{refused}");
+    place.saves(&["backup", "run", "--full"]).await;
     place.saves(&["backup", "run", "--incremental"]).await;
     place.restores(&["backup", "restore", "--to", &second, "--yes"]).await;
     assert_same(&dump(world.db()).await, &before);
@@ -90,6 +94,55 @@ async fn a_dropped_database_comes_back_to_the_second_and_no_event_is_lost() {
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["collections"]["usage_analytics"], EVENTS + LATER, "{said}");
     world.run_ok("admin", &["audit", "verify"]).await;
+}
+
+/// A schedule that goes on meanwhile makes no backup whose offsets the restored database does not have.
+#[tokio::test]
+async fn a_restored_database_is_saved_anew_once_ingest_is_set_back() {
+    let place = Place::new("backup-rewind").await;
+    let world = &place.world;
+    world.run_ok("admin", &["migrate"]).await;
+    world.produce(&tool_uses(0, 100)).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    place.saves(&["backup", "run", "--full"]).await;
+    world.produce(&tool_uses(100, 50)).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    let ahead = world.progress().await;
+    let fulls = || place.directories("full").len();
+
+    let often = [("BACKUP__SLICE_INTERVAL", "1s")];
+    let mut scheduled = place.spawn("backup", &["backup", "schedule"], &often);
+    eventually(PATIENCE, "a slice", async || place.directory_of("slice").exists().then_some(())).await;
+    let full = place.directories("full")[0].file_name().unwrap().to_string_lossy().into_owned();
+    place.restores(&["backup", "restore", "--backup", &full, "--yes"]).await;
+    assert_eq!(stored(world).await, 100);
+    eventually(PATIENCE, "a refused full backup", async || {
+        scheduled.stderr().contains("is not finished: run `admin recover` again").then_some(())
+    })
+    .await;
+    assert_eq!((fulls(), world.progress().await), (1, ahead));
+
+    // The database knows what was restored: the slices since then are another state.
+    place.restores(&["backup", "rewind"]).await;
+    let (code, said) = world.run_fail("admin", &["backup", "rewind"]).await;
+    assert!(code == 2 && said.contains("no restore of database"), "{said}");
+    scheduled.stop(Duration::from_secs(20)).await;
+    place.saves(&["backup", "run", "--full"]).await;
+    world.run_ok("ingest", &["run", "--until-caught-up"]).await;
+    assert_eq!(stored(world).await, 150, "no event is lost");
+    end_of_second().await;
+    place.saves(&["backup", "run", "--incremental"]).await;
+    let said = place.restores(&["backup", "restore", "--to", "latest", "--yes", "--json"]).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["collections"]["usage_analytics"], 150, "{said}");
+
+    // A topic of the same name, longer than the former.
+    topic::delete(world.brokers(), &[&world.topic()]).await.unwrap();
+    topic::create(world.brokers(), &[(&world.topic(), 1)]).await.unwrap();
+    world.produce(&tool_uses(200, 400)).await;
+    let rewound = place.restores(&["backup", "rewind", "--json"]).await;
+    let rewound: Value = serde_json::from_str(&rewound).unwrap();
+    assert_eq!((&rewound[0]["before"], &rewound[0]["after"]), (&Value::Null, &0.into()), "{rewound}");
 }
 
 #[tokio::test]
@@ -205,7 +258,12 @@ async fn damage_is_refused_by_name_and_changes_nothing() {
     assert!(said.contains("no longer has the entry where incremental/") && said.contains("--full"), "{said}");
     // And takes a restore, as in another region.
     let uri = other.world.mongo_uri().to_owned();
-    place.restores(&["backup", "restore", "--to", "latest", "--into", &uri]).await;
+    let refused = place.restores_not(&["backup", "restore", "--to", "latest", "--into", &uri]).await;
+    assert!(refused.contains("mongodb.password_file") && !refused.contains("root:"), "{refused}");
+    let (_, address) = uri.split_once('@').unwrap();
+    let root = [("MONGODB__USERNAME", "root"), ("MONGODB__PASSWORD", "secret")];
+    let words = ["backup", "restore", "--to", "latest", "--into", &format!("mongodb://{address}")];
+    place.run_with("recovery", &words, &root).await;
     let there = other.world.db().client().database(database.name());
     assert_eq!(there.collection::<Document>("marks").count_documents(doc! {}).await.unwrap(), 4);
 }
@@ -284,7 +342,7 @@ async fn the_schedule_makes_backups_copies_them_and_removes_what_is_too_old() {
     assert_eq!((&here["holes"], &here["full"], &here["slices"]), (&there["holes"], &there["full"], &there["slices"]));
     assert_eq!(here["holes"], Value::Array(vec![]), "{here}");
 
-    // The first place is gone: the copy restores.
+    // The first place is gone: the copy stays as it is, and restores.
     std::fs::remove_dir_all(place.directory_of("")).unwrap();
     marks.drop().await.unwrap();
     place.run_with("recovery", &["recover", "--to", "latest", "--second", "--yes"], &settings).await;
@@ -292,8 +350,13 @@ async fn the_schedule_makes_backups_copies_them_and_removes_what_is_too_old() {
     let tried = place.run_with("recovery", &["backup", "rehearse", "--second", "--json"], &settings).await;
     let tried: Value = serde_json::from_str(&tried).unwrap();
     assert!(tried["documents"].as_u64().unwrap() >= 1, "{tried}");
-    let copied = place.run_with("backup", &["backup", "copy", "--json"], &settings).await;
-    assert_eq!(serde_json::from_str::<Value>(&copied).unwrap()["removed"], 0, "an empty first place empties no copy");
+    let before = listed(&["--second"]).await;
+    place.run_with("backup", &["backup", "run", "--full"], &settings).await;
+    place.run_with("backup", &["backup", "copy"], &settings).await;
+    let after = listed(&["--second"]).await;
+    assert_eq!(after["slices"], before["slices"], "a first place that begins anew empties no copy");
+    let fulls = |listed: &Value| listed["full"].as_array().unwrap().len();
+    assert_eq!(fulls(&after), fulls(&before) + 1);
 }
 
 #[tokio::test]

@@ -37,8 +37,9 @@ pub async fn committed(settings: &Kafka) -> anyhow::Result<Consumed> {
     let settings = settings.clone();
     spawn_blocking(move || {
         let client = client(&settings)?;
-        let offsets = committed_offsets(&settings, &client)?;
-        Ok(Consumed { topic: settings.topic, group: settings.group_id, offsets })
+        let topic_id = topic_id(&settings, &client);
+        let offsets = committed_offsets(&settings, &client, topic_id.as_deref())?;
+        Ok(Consumed { topic: settings.topic, topic_id, group: settings.group_id, offsets })
     })
     .await?
 }
@@ -55,25 +56,31 @@ pub async fn ensure_no_workers(settings: &Kafka) -> anyhow::Result<()> {
 /// Sets the group back to what was noted, or to the beginning of a partition of which nothing was noted. Nothing is set forward.
 ///
 /// # Errors
-/// There are workers in the group, the note is of another topic, or Kafka fails.
+/// There are workers in the group, or Kafka fails.
 pub async fn rewind(settings: &Kafka, noted: Option<Consumed>, dry_run: bool) -> anyhow::Result<Vec<Rewound>> {
     let settings = settings.clone();
     spawn_blocking(move || {
         let client = client(&settings)?;
         no_workers(&settings, &client)?;
-        let noted = noted.filter(|noted| noted.topic == settings.topic && noted.group == settings.group_id);
+        let id = topic_id(&settings, &client);
+        let wanted = (&settings.topic, &settings.group_id, &id);
+        let noted = noted.filter(|noted| (&noted.topic, &noted.group, &noted.topic_id) == wanted);
         let noted = noted.map(|noted| noted.offsets).unwrap_or_default();
-        let committed = committed_offsets(&settings, &client)?;
+        let committed = committed_offsets(&settings, &client, id.as_deref())?;
         let mut rewound = Vec::new();
         for partition in partitions(&settings, &client)? {
-            let (start, end) = client.fetch_watermarks(&settings.topic, partition, TIME_LIMIT)?;
+            let (start, _) = client.fetch_watermarks(&settings.topic, partition, TIME_LIMIT)?;
             let (before, noted) = (committed.get(&partition).copied(), noted.get(&partition).copied());
-            rewound.push(place(partition, before, noted, start, end));
+            rewound.push(place(partition, before, noted, start));
         }
         if !dry_run {
             let mut offsets = TopicPartitionList::new();
             for Rewound { partition, after, .. } in &rewound {
                 offsets.add_partition_offset(&settings.topic, *partition, Offset::Offset(*after))?;
+                // As ingest does.
+                if let (Some(id), Some(mut element)) = (&id, offsets.find_partition(&settings.topic, *partition)) {
+                    element.set_metadata(id);
+                }
             }
             client.commit(&offsets, CommitMode::Sync).context("Kafka does not take the group's offsets")?;
         }
@@ -83,9 +90,8 @@ pub async fn rewind(settings: &Kafka, noted: Option<Consumed>, dry_run: bool) ->
 }
 
 /// Where a partition's reading begins again. Everything before the noted offset is in the backup.
-fn place(partition: i32, before: Option<i64>, noted: Option<i64>, start: i64, end: i64) -> Rewound {
-    // An offset beyond the end is of a topic that was made anew.
-    let noted = noted.filter(|noted| *noted <= end).unwrap_or(start);
+fn place(partition: i32, before: Option<i64>, noted: Option<i64>, start: i64) -> Rewound {
+    let noted = noted.unwrap_or(start);
     let wanted = before.map_or(noted, |before| before.min(noted));
     Rewound { partition, before, after: wanted.max(start), removed: (start - wanted).max(0) }
 }
@@ -103,7 +109,21 @@ fn partitions(settings: &Kafka, client: &BaseConsumer<Quiet>) -> anyhow::Result<
     (0..count).map(|partition| Ok(i32::try_from(partition)?)).collect()
 }
 
-fn committed_offsets(settings: &Kafka, client: &BaseConsumer<Quiet>) -> anyhow::Result<BTreeMap<i32, i64>> {
+/// The topic's id; none where Kafka does not tell: then a topic that was created again is not noticed.
+fn topic_id(settings: &Kafka, client: &BaseConsumer<Quiet>) -> Option<String> {
+    let id = kafka::topic_id(client.client(), &settings.topic);
+    id.inspect_err(|error| {
+        tracing::warn!(error = format!("{error:#}"), "a topic that was created again is not noticed")
+    })
+    .ok()
+}
+
+/// Without those that were committed for another topic of the same name: ingest writes the topic's id beside its offsets.
+fn committed_offsets(
+    settings: &Kafka,
+    client: &BaseConsumer<Quiet>,
+    topic_id: Option<&str>,
+) -> anyhow::Result<BTreeMap<i32, i64>> {
     let mut asked = TopicPartitionList::new();
     for partition in partitions(settings, client)? {
         asked.add_partition(&settings.topic, partition);
@@ -111,8 +131,12 @@ fn committed_offsets(settings: &Kafka, client: &BaseConsumer<Quiet>) -> anyhow::
     let committed = retried(|| client.committed_offsets(asked.clone(), TIME_LIMIT));
     let committed =
         committed.with_context(|| format!("the offsets of the group {} cannot be read", settings.group_id))?;
+    let is_of_another = |partition| {
+        let of = kafka::committed_text(&committed, &settings.topic, partition);
+        of.zip(topic_id).is_some_and(|(of, id)| of != id)
+    };
     let offsets = committed.elements().into_iter().filter_map(|element| match element.offset() {
-        Offset::Offset(offset) => Some((element.partition(), offset)),
+        Offset::Offset(offset) if !is_of_another(element.partition()) => Some((element.partition(), offset)),
         _ => None,
     });
     Ok(offsets.collect())
@@ -150,15 +174,14 @@ mod tests {
 
     #[test]
     fn a_group_is_set_back_and_never_forward() {
-        let after = |before, noted, start, end| {
-            let rewound = place(0, before, noted, start, end);
+        let after = |before, noted, start| {
+            let rewound = place(0, before, noted, start);
             (rewound.after, rewound.removed)
         };
-        assert_eq!(after(Some(90), Some(50), 0, 100), (50, 0));
-        assert_eq!(after(Some(40), Some(50), 0, 100), (40, 0), "what was never read is not skipped");
-        assert_eq!(after(Some(90), Some(50), 60, 100), (60, 10), "Kafka removed ten");
-        assert_eq!(after(Some(90), None, 10, 100), (10, 0), "nothing was noted");
-        assert_eq!(after(None, None, 0, 0), (0, 0));
-        assert_eq!(after(Some(5), Some(500), 0, 10), (0, 0), "the topic was made anew");
+        assert_eq!(after(Some(90), Some(50), 0), (50, 0));
+        assert_eq!(after(Some(40), Some(50), 0), (40, 0), "what was never read is not skipped");
+        assert_eq!(after(Some(90), Some(50), 60), (60, 10), "Kafka removed ten");
+        assert_eq!(after(Some(90), None, 10), (10, 0), "nothing was noted");
+        assert_eq!(after(None, None, 0), (0, 0));
     }
 }

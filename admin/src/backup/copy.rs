@@ -10,8 +10,8 @@ use serde_json::json;
 
 /// Copy the backups to backup.second_storage
 ///
-/// Copies what the second place lacks, and removes there what the first has no more. When the first place is empty nothing is
-/// removed. `admin backup schedule` does the same after each backup.
+/// Copies what the second place lacks. Nothing there is overwritten or removed: `admin backup prune --second` removes what is too old.
+/// `admin backup schedule` copies after each backup, and prunes both places after a full one.
 #[derive(Args, Debug)]
 pub(super) struct Options {
     /// Print JSON instead of a sentence
@@ -23,14 +23,9 @@ pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
     let (first, second) = (Store::first(&settings.backup)?, Store::second(&settings.backup)?);
     let copied = copy::run(&first, &second).await?;
     if options.json {
-        let copy::Copied { objects, bytes, removed } = copied;
-        return terminal::print_json(&json!({ "objects": objects, "bytes": bytes, "removed": removed }));
+        let copy::Copied { objects, bytes } = copied;
+        return terminal::print_json(&json!({ "objects": objects, "bytes": bytes }));
     }
-    print_line!(
-        "copied {} objects ({}) to {second}, and removed {} there",
-        HumanCount(copied.objects),
-        HumanBytes(copied.bytes),
-        HumanCount(copied.removed)
-    );
+    print_line!("copied {} objects ({}) to {second}", HumanCount(copied.objects), HumanBytes(copied.bytes));
     Ok(())
 }

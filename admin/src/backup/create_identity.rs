@@ -22,22 +22,36 @@ pub(super) struct Options {
     /// The file of the identity; it must not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Write the recipient into this file, too: the setting backup.recipient_file
+    #[arg(long, value_name = "FILE")]
+    recipient_out: Option<PathBuf>,
+    /// Change nothing where the file of the identity exists
+    #[arg(long)]
+    keep: bool,
     /// Print JSON instead of sentences
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
-    let identity = Identity::generate()?;
-    let text = identity.file_text()?;
     let file = options.out.display();
+    if options.keep && options.out.try_exists().with_context(|| format!("{file} cannot be read"))? {
+        print_line!("{file} is kept");
+        return Ok(());
+    }
+    let identity = Identity::generate()?;
+    let recipient = identity.recipient().to_string();
+    // First: an identity whose recipient nobody knows would be kept.
+    if let Some(out) = &options.recipient_out {
+        std::fs::write(out, format!("{recipient}\n"))
+            .with_context(|| format!("{} cannot be written", out.display()))?;
+    }
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&options.out);
     let mut opened = opened.with_context(|| format!("{file} cannot be made: name a file that does not exist"))?;
     opened
-        .write_all(text.as_bytes())
+        .write_all(identity.file_text()?.as_bytes())
         .and_then(|()| opened.sync_all())
         .with_context(|| format!("{file} cannot be written"))?;
-    let recipient = identity.recipient().to_string();
     if options.json {
         return terminal::print_json(&json!({ "file": options.out, "recipient": recipient }));
     }

@@ -89,9 +89,6 @@ impl Listed {
                 last: of_kind.iter().map(|range| range.to).max().map(|to| to.text()),
             }
         };
-        let unreadable = catalog.unreadable.iter().map(|(directory, why)| format!("{directory}: {why}"));
-        let damaged =
-            catalog.ranges.iter().filter_map(|range| Some(format!("{} {}", range.id(), range.damage.as_ref()?)));
         let unfinished = (!catalog.unfinished.is_empty()).then(|| {
             format!("{} objects are of backups that are being made, or were never finished", catalog.unfinished.len())
         });
@@ -103,7 +100,7 @@ impl Listed {
             archives: catalog.archives.iter().map(line).collect(),
             incrementals: ranges(Kind::Incremental),
             slices: ranges(Kind::Slice),
-            notes: unreadable.chain(damaged).chain(unfinished).collect(),
+            notes: catalog.damage().into_iter().chain(unfinished).collect(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use backup::age::{Identity, Recipient};
 use backup::store::Store;
-use common::settings::{Settings, SettingsError};
+use common::settings::{Backup, Settings, SettingsError};
 
 /// Which of the two places a command reads.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -33,12 +33,20 @@ impl Place {
 /// Whom to encrypt for.
 ///
 /// # Errors
-/// `backup.recipient` is empty, or no recipient.
+/// `backup.recipient` is empty, or no recipient; or so is what `backup.recipient_file` holds.
 pub fn recipient(settings: &Settings) -> Result<Recipient, SettingsError> {
-    let recipient = settings.backup.recipient.as_str();
-    let shown = if recipient.is_empty() { "empty".to_owned() } else { format!("{recipient:?}") };
+    let Backup { recipient, recipient_file: file, .. } = &settings.backup;
     let expected = "an age recipient, age1…, which `admin backup create-identity` makes";
-    recipient.parse().map_err(|_| SettingsError::unusable("backup.recipient", shown, expected))
+    if file.as_os_str().is_empty() {
+        let value = if recipient.is_empty() { "empty".to_owned() } else { format!("{recipient:?}") };
+        return recipient.parse().map_err(|_| SettingsError::unusable("backup.recipient", value, expected));
+    }
+    let unusable = |expected: String| SettingsError::unusable("backup.recipient_file", shown(file), expected);
+    if !recipient.is_empty() {
+        return Err(unusable("nothing, because backup.recipient is set too".to_owned()));
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| unusable(format!("a readable file ({error})")))?;
+    text.parse().map_err(|_| unusable(format!("a file with {expected}")))
 }
 
 /// What decrypts.

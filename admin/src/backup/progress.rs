@@ -43,7 +43,7 @@ async fn draw(progress: Arc<Progress>, bar: ProgressBar) {
     bar.set_style(style("{prefix} {msg} {bytes} {bytes_per_sec}"));
     loop {
         let (what, bytes, total) = progress.now();
-        if total > 0 && bar.length().is_none() {
+        if total > 0 && bar.length() != Some(total) {
             bar.set_length(total);
             bar.set_style(style("{prefix} {msg:24} {wide_bar} {bytes}/{total_bytes} {eta}"));
         }

@@ -6,7 +6,9 @@ use std::time::Instant;
 use anyhow::Context;
 use backup::moment::second_text;
 use backup::progress::Progress;
+use backup::rehearsal;
 use backup::store::Store;
+use chrono::Utc;
 use clap::Args;
 use common::mongo;
 use common::settings::Settings;
@@ -22,7 +24,7 @@ use super::restoring::{self, Source, To};
 /// Try a restore to a random second
 ///
 /// Restores into the database NAME_rehearsal, as `admin backup verify`, to a random second of those that can be restored: what only some
-/// restores would show is found in time. `admin backup schedule` does it when backup.rehearsal_schedule says.
+/// restores would show is found in time. The storage notes it. `admin backup schedule` does it when backup.rehearsal_schedule says.
 #[derive(Args, Debug)]
 pub(super) struct Options {
     #[command(flatten)]
@@ -71,15 +73,22 @@ async fn rehearse(settings: &Settings, store: Arc<Store>, progress: &Progress) -
     let windows = source.catalog.windows();
     let last = windows.last().context("no second can be restored yet: `admin backup list` shows what there is")?;
     let second = rand::rng().random_range(last.from..=last.to);
-    let plan = source.plan(To::Second(second))?;
+    let plan = source.plan_of(Some(To::Second(second)), None)?;
     let database = mongo::connect(&settings.mongodb).await?;
     let scratch = database.client().database(&restoring::scratch_name(database.name()));
     let restored = source.rehearse(scratch, &identity, &plan, progress).await?;
-    Ok(Rehearsed {
+    let rehearsed = Rehearsed {
         to: second_text(second),
         backup: plan.full.id.clone(),
-        documents: restored.collections.iter().map(|(_, count)| count).sum(),
+        documents: restored.documents(),
         changes: restored.changes,
         seconds: clock.elapsed().as_secs_f64(),
-    })
+    };
+    if let Err(error) = rehearsal::note(&source.store, Utc::now(), &rehearsed).await {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "the rehearsal is not noted, and BackupRehearsalLate does not know of it"
+        );
+    }
+    Ok(rehearsed)
 }

@@ -2,8 +2,11 @@
 
 use std::time::Instant;
 
+use backup::moment::second_text;
+use backup::recovery::Recovery;
 use clap::{ArgGroup, Args};
 use common::mongo;
+use common::program::WrongUsage;
 use common::settings::Settings;
 use common::{print_line, terminal};
 use indicatif::HumanCount;
@@ -18,8 +21,9 @@ use super::restoring::{self, Source, To};
 ///
 /// Loads the backup beside the live collections, as restoring.NAME, applies the oplog until the end of the second, makes the
 /// indexes, and then renames each collection over the live one. Until the renaming the live collections stay as they are; a restore
-/// that was killed is started over. Collections that there were not yet are dropped. Stop ingest, aggregator and dashboard first.
-/// `admin recover` does this and the steps after it in one.
+/// that was killed is started over. Collections that there were not yet are dropped. Stop ingest, aggregator, dashboard and
+/// `admin backup schedule` first. Until `admin backup rewind` has set ingest back, no full backup can be made. `admin recover` does this
+/// and the steps after it in one.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("what").required(true)))]
 pub(super) struct Options {
@@ -29,7 +33,8 @@ pub(super) struct Options {
     /// A full backup, by its name in `admin backup list`, without the oplog after it
     #[arg(long, value_name = "ID", group = "what")]
     backup: Option<String>,
-    /// Restore into the servers of this connection string, and not into those of mongodb.uri
+    /// Restore into the servers of this connection string, and not into those of mongodb.uri. A password does not belong here, where
+    /// every user of this machine sees it: set mongodb.username and mongodb.password_file
     #[arg(long, value_name = "URI")]
     into: Option<String>,
     #[command(flatten)]
@@ -46,35 +51,32 @@ pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
     let clock = Instant::now();
     let mut mongodb = settings.mongodb.clone();
     if let Some(uri) = &options.into {
-        mongodb.uri = SecretString::from(uri.as_str());
+        mongodb.uri = SecretString::from(without_password(uri)?);
     }
     let (store, identity) = (options.place.open(settings)?, place::identity(settings)?);
     let source = Source::open(store).await?;
-    let plan = match (&options.backup, options.to) {
-        (Some(id), _) => source.to_backup(id)?,
-        (None, to) => source.plan(to.unwrap_or(To::Latest))?,
-    };
+    let plan = source.plan_of(options.to, options.backup.as_deref())?;
     let database = mongo::connect(&mongodb).await?;
     if !options.yes {
         restoring::confirm(&database, &plan).await?;
     }
     let shown = Shown::new("restoring");
-    let restored = source.restore(database, &identity, &plan, shown.progress()).await?;
+    let mut recovery = Recovery::begin(&database, &restoring::in_words(&plan)).await?;
+    let restored = source.restore(&database, &mut recovery, &identity, &plan, shown.progress()).await?;
     drop(shown);
-    let documents: u64 = restored.collections.iter().map(|(_, count)| count).sum();
     let seconds = clock.elapsed().as_secs_f64();
     if options.json {
         let collections: serde_json::Map<_, _> =
             restored.collections.iter().map(|(name, count)| (name.clone(), json!(count))).collect();
         return terminal::print_json(&json!({
-            "to": restored.until.text(), "backup": plan.full.id, "documents": documents, "collections": collections,
+            "to": second_text(plan.until()), "backup": plan.full.id, "documents": restored.documents(), "collections": collections,
             "changes": restored.changes, "seconds": seconds,
         }));
     }
     print_line!(
         "restored {}: {} documents of {} collections, {} changes of the oplog, in {seconds:.1} s",
         restoring::in_words(&plan),
-        HumanCount(documents),
+        HumanCount(restored.documents()),
         restored.collections.len(),
         HumanCount(restored.changes)
     );
@@ -82,4 +84,17 @@ pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
         "next: admin privacy reapply, admin backup rewind, then start the programs; `admin recover` does all in one"
     );
     Ok(())
+}
+
+/// A password on the command line is in the list of processes. Its URI is not repeated.
+fn without_password(uri: &str) -> Result<&str, WrongUsage> {
+    let authority = uri.split_once("://").map_or(uri, |(_, rest)| rest).split(['/', '?']).next().unwrap_or_default();
+    if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+        return Err(WrongUsage(
+            "--into has a password, which every user of this machine can see in the list of processes: leave user and password \
+             out, and set mongodb.username and mongodb.password_file, which count for these servers, too"
+                .to_owned(),
+        ));
+    }
+    Ok(uri)
 }

@@ -9,9 +9,10 @@ use backup::catalog::Catalog;
 use backup::manifest::{self, Consumed, Range};
 use backup::moment::{parse_second, second_text};
 use backup::progress::Progress;
+use backup::recovery::{self, Recovery, Step};
 use backup::restore::{self, Plan, Restored};
 use backup::store::Store;
-use backup::target::Target;
+use backup::target::{Phase, Target};
 use bson::{Document, doc};
 use common::audit::{self, Act, Action, TargetKind};
 use common::documents::audit_entry;
@@ -58,65 +59,80 @@ impl Source {
         Ok(Self { catalog: Catalog::read(&store).await?, store })
     }
 
-    /// The way there.
+    /// The way to a full backup alone, or to a second, or to all that is saved.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn plan(&self, to: To) -> anyhow::Result<Plan<'_>> {
+    pub fn plan_of(&self, to: Option<To>, backup: Option<&str>) -> anyhow::Result<Plan<'_>> {
+        if let Some(id) = backup {
+            return Ok(Plan { full: self.catalog.full(id)?, ranges: Vec::new(), second: None });
+        }
         let (plan, second) = match to {
-            To::Second(second) => (self.catalog.plan(second), Some(second)),
-            To::Latest => (self.catalog.latest(), None),
+            Some(To::Second(second)) => (self.catalog.plan(second), Some(second)),
+            Some(To::Latest) | None => (self.catalog.latest(), None),
         };
         let (full, ranges) = plan.map_err(anyhow::Error::msg)?;
         Ok(Plan { full, ranges, second })
-    }
-
-    /// A full backup alone.
-    ///
-    /// # Errors
-    /// There is none of this name, or something is wrong with it.
-    pub fn to_backup(&self, id: &str) -> anyhow::Result<Plan<'_>> {
-        Ok(Plan { full: self.catalog.full(id)?, ranges: Vec::new(), second: None })
     }
 
     /// Restores beside the live collections, and then puts the restored ones into their place. The audit log tells of it.
     ///
     /// The live audit log stays where it goes further than the restored one: what was done since must not be forgotten.
     ///
+    /// The recovery notes the steps, and how far ingest was when the plan's last backup was made.
+    ///
     /// # Errors
     /// See [`restore::run`].
     pub async fn restore(
         &self,
-        database: Database,
+        database: &Database,
+        recovery: &mut Recovery,
         identity: &Identity,
         plan: &Plan<'_>,
         progress: &Progress,
     ) -> anyhow::Result<Restored> {
+        recovery.consumed = self.consumed(plan).await?;
+        recovery.steps.remove(&Step::Restored);
         let act = Act::on(Action::Restore, TargetKind::Database, database.name()).with_detail(in_words(plan));
-        if audit::last(&database).await?.is_some() {
-            return audit::around(&database, act, self.replace(&database, identity, plan, progress)).await;
+        if audit::last(database).await?.is_some() {
+            return audit::around(database, act, self.replace(database, recovery, identity, plan, progress)).await;
         }
         // The log comes back with the restore, or there was none.
-        let restored = self.replace(&database, identity, plan, progress).await?;
-        audit::around(&database, act, async { Ok(restored) }).await
+        let restored = self.replace(database, recovery, identity, plan, progress).await?;
+        audit::around(database, act, async { Ok(restored) }).await
     }
 
+    /// Raw events come last, because they are most of a database: people can be served before.
     async fn replace(
         &self,
         database: &Database,
+        recovery: &mut Recovery,
         identity: &Identity,
         plan: &Plan<'_>,
         progress: &Progress,
     ) -> anyhow::Result<Restored> {
-        let mut target = Target::beside(database.clone());
-        let restored = restore::run(&mut target, &self.store, identity, plan, false, progress).await?;
+        let mut target = Target::beside(database.clone(), Phase::WithoutEvents);
+        let mut restored = restore::run(&mut target, &self.store, identity, plan, false, progress).await?;
         progress.say("renaming");
         let live = audit::last(database).await?.map_or(0, |(number, _)| number);
         let log = database.collection::<Document>(&target.name(audit_entry::COLLECTION));
         let last = log.find_one(doc! {}).sort(doc! { "_id": -1 }).await?;
         let restored_to = last.and_then(|entry| entry.get_i64("_id").ok()).unwrap_or(0);
         let kept: &[&str] = if live > restored_to { &[audit_entry::COLLECTION] } else { &[] };
+        // They are restored after something is changed, when a damaged object would come too late.
+        restore::check_objects(&self.store, plan, Phase::Events).await?;
+        recovery.done(database, Step::Renaming).await?;
         target.swap(kept).await?;
+        error_line!(
+            "users, settings and roll-ups are restored, raw events follow: if nobody has to be erased again, start dashboard"
+        );
+
+        let mut target = Target::beside(database.clone(), Phase::Events);
+        let events = restore::run(&mut target, &self.store, identity, plan, false, progress).await?;
+        target.swap(&[]).await?;
+        recovery.done(database, Step::Restored).await?;
+        restored.collections.extend(events.collections);
+        restored.changes += events.changes;
         Ok(restored)
     }
 
@@ -176,11 +192,8 @@ pub fn in_words(plan: &Plan<'_>) -> String {
 /// # Errors
 /// The answer is no, or nobody can be asked.
 pub async fn confirm(database: &Database, plan: &Plan<'_>) -> anyhow::Result<()> {
-    let names = database.list_collection_names().filter(doc! { "name": { "$not": bson::Regex {
-        pattern: "^system\\.".try_into()?,
-        options: "".try_into()?,
-    } } });
-    let count = names.await?.len();
+    let names = database.list_collection_names().await?;
+    let count = names.iter().filter(|name| !name.starts_with("system.") && !recovery::is_its(name)).count();
     if count == 0 {
         return Ok(());
     }
@@ -192,7 +205,9 @@ pub async fn confirm(database: &Database, plan: &Plan<'_>) -> anyhow::Result<()>
     }
     let name = database.name();
     error_line!("This overwrites database {name} ({count} collections) with {}.", in_words(plan));
-    error_line!("Stop ingest, aggregator and dashboard first. Type the name of the database to go on:");
+    error_line!(
+        "Stop ingest, aggregator, dashboard and `admin backup schedule` first. Type the name of the database to go on:"
+    );
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;
     ensure!(answer.trim() == name, "the answer is not the name of the database: nothing was changed");

@@ -1,23 +1,30 @@
 //! `admin backup rewind`.
 
-use clap::Args;
+use backup::recovery::{self, Recovery, Step};
+use clap::{ArgGroup, Args};
+use common::program::WrongUsage;
 use common::settings::{Kafka, Settings};
-use common::{print_line, terminal};
+use common::{mongo, print_line, terminal};
 
 use super::consumed::{self, Rewound};
 use super::place::Place;
 use super::restoring::{self, Source, To};
 use crate::report;
 
-/// Let ingest read again what came after a restored second
+/// Let ingest read again what came after a restore
 ///
-/// Sets ingest's consumer group back to the offsets that were noted with the last backup before the second. Ingest absorbs the events
-/// that the database has, and stores those that it lacks. Refuses while workers are in the group, and sets nothing forward.
+/// Sets ingest's consumer group back to the offsets that were noted with the last backup before the restored second. Ingest absorbs the
+/// events that the database has, and stores those that it lacks. Refuses while workers are in the group, and sets nothing forward. The
+/// database remembers what `admin backup restore` restored; --to and --backup name something else.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("what")))]
 pub(super) struct Options {
     /// The second that was restored, such as 2024-01-15T10:30:00Z, or latest
-    #[arg(long, value_name = "TIME", value_parser = To::parse)]
-    to: To,
+    #[arg(long, value_name = "TIME", group = "what", value_parser = To::parse)]
+    to: Option<To>,
+    /// The full backup that was restored alone, by its name in `admin backup list`
+    #[arg(long, value_name = "ID", group = "what")]
+    backup: Option<String>,
     #[command(flatten)]
     place: Place,
     /// Say what would be set back, and do nothing
@@ -29,16 +36,30 @@ pub(super) struct Options {
 }
 
 pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
-    let source = Source::open(options.place.open(settings)?).await?;
-    let plan = source.plan(options.to)?;
-    let noted = source.consumed(&plan).await?;
+    let database = mongo::connect(&settings.mongodb).await?;
+    let (what, noted) = if options.to.is_some() || options.backup.is_some() {
+        let source = Source::open(options.place.open(settings)?).await?;
+        let plan = source.plan_of(options.to, options.backup.as_deref())?;
+        (restoring::in_words(&plan), source.consumed(&plan).await?)
+    } else {
+        let recovery = Recovery::find(&database).await?.filter(|recovery| recovery.has(Step::Restored));
+        let none = format!(
+            "no restore of database {} waits for a rewind: name what was restored with --to or --backup",
+            database.name()
+        );
+        let recovery = recovery.ok_or(WrongUsage(none))?;
+        (recovery.what, recovery.consumed)
+    };
     let rewound = consumed::rewind(&settings.kafka, noted, options.dry_run).await?;
+    if !options.dry_run {
+        recovery::end(&database).await?;
+    }
     if options.json {
         return terminal::print_json(&rewound);
     }
     show(&settings.kafka, &rewound);
     if !options.dry_run {
-        print_line!("ingest reads again what came after {}: start it", restoring::in_words(&plan));
+        print_line!("ingest reads again what came after {what}: start it");
     }
     Ok(())
 }

@@ -7,16 +7,18 @@ use backup::catalog::Catalog;
 use backup::copy;
 use backup::manifest::Kind;
 use backup::progress::Progress;
-use backup::range::{Lost, NoFull};
+use backup::range::{Lost, NoFull, Restored};
+use backup::rehearsal;
 use backup::store::Store;
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use clap::Args;
 use common::cron::Schedule;
 use common::settings::{Settings, SettingsError};
-use common::{mongo, shutdown};
+use common::telemetry::{Part, Readiness};
+use common::{mongo, shutdown, telemetry, watchdog};
 
 use super::saving::Saver;
-use super::{prune, rehearse};
+use super::{metrics, prune, rehearse};
 
 /// After a failure the next attempt comes so much later.
 const PAUSE: TimeDelta = TimeDelta::minutes(1);
@@ -26,18 +28,29 @@ const CLOCK_CHECK: Duration = Duration::from_secs(5);
 /// Make backups at their times, until it is stopped
 ///
 /// A full backup, an incremental one and a slice when backup.full_schedule, backup.incremental_schedule and backup.slice_interval say;
-/// what was missed is made at the start. After each, backup.second_storage gets a copy. After a full backup, what is too old is removed,
-/// and the first of a month is followed by the archive. When the oplog has lost entries, a full backup is made at once. With
-/// backup.identity_file and backup.rehearsal_schedule it also tries a restore, into the database NAME_rehearsal.
+/// what was missed is made at the start. After each, backup.second_storage gets a copy. After a full backup, what is too old is removed
+/// from both, and the first of a month is followed by the archive. When the oplog has lost entries, or the database was restored, a full
+/// backup is made at once. Stop it before a restore, and start it again afterwards. With
+/// backup.identity_file and backup.rehearsal_schedule it also tries a restore, into the database NAME_rehearsal. /metrics and /healthz are
+/// on port 9468 (telemetry.listen).
 #[derive(Args, Debug)]
 pub(super) struct Options {}
 
+/// Where it serves its metrics, unless `telemetry.listen` says otherwise.
+pub const PORT: u16 = 9468;
+
 pub(super) async fn run(settings: &Settings, _: &Options) -> anyhow::Result<()> {
     let times = Times::new(settings)?;
-    let saver = Saver::open(settings).await?;
-    let second = if settings.backup.second_storage.is_empty() { None } else { Some(Store::second(&settings.backup)?) };
-    let mut last = Last::of(&Catalog::read(&saver.store).await?);
     let shutdown = shutdown::token()?;
+    watchdog::watch_runtime()?;
+    let recorder = common::metrics::install("backup", metrics::METRICS)?;
+    let readiness = Readiness::starting(&[Part::Mongodb]);
+    telemetry::serve(&settings.telemetry, PORT, recorder, readiness.clone(), shutdown.clone()).await?;
+    let saver = Saver::open(settings).await?;
+    readiness.set(Part::Mongodb, Ok(()));
+    let second = if settings.backup.second_storage.is_empty() { None } else { Some(Store::second(&settings.backup)?) };
+    let mut last = Last::of(&Catalog::read(&saver.store).await?, show(&saver.store).await?);
+    readiness.ready();
     let work = async {
         loop {
             let now = Utc::now();
@@ -46,9 +59,10 @@ pub(super) async fn run(settings: &Settings, _: &Options) -> anyhow::Result<()> 
                 continue;
             };
             let outcome = make(settings, &saver, second.as_ref(), due, &mut last).await;
-            if let Err(error) = outcome {
-                let is_lost = error.is::<Lost>() || error.is::<NoFull>();
-                tracing::error!(work = due.name(), error = mongo::in_words(&error), "failed");
+            if let Err(error) = &outcome {
+                let is_lost = error.is::<Lost>() || error.is::<NoFull>() || error.is::<Restored>();
+                tracing::error!(work = due.name(), error = mongo::in_words(error), "failed");
+                metrics::failed(due.name());
                 if is_lost && due != Work::Full {
                     // Only a full backup begins anew.
                     last.full = None;
@@ -56,10 +70,22 @@ pub(super) async fn run(settings: &Settings, _: &Options) -> anyhow::Result<()> 
                     last.not_before = Some(Utc::now() + PAUSE);
                 }
             }
+            let shown = show(&saver.store).await.map(drop);
+            if due != Work::Rehearsal {
+                let state = outcome.and(shown).map_err(|error| format!("{}: {}", due.name(), mongo::in_words(&error)));
+                readiness.set(Part::Backups, state);
+            }
         }
     };
     shutdown.run_until_cancelled(work).await;
     Ok(())
+}
+
+/// Shows what the storage has; returns when a restore was last tried.
+async fn show(store: &Store) -> anyhow::Result<Option<DateTime<Utc>>> {
+    let rehearsed = rehearsal::last(store).await?;
+    metrics::found(&Catalog::read(store).await?, rehearsed);
+    Ok(rehearsed)
 }
 
 async fn make(
@@ -81,18 +107,20 @@ async fn make(
                 "full backup"
             );
             (last.full, last.incremental, last.slice) = (Some(began), Some(began), Some(began));
+            // Before the archive, which may need the room.
+            let removed = prune::remove(settings, &saver.store).await?;
+            tracing::info!(backups = removed, "removed what is too old");
             if last.archive_month != Some(month(began)) {
                 let archive = archive::make(&saver.database, &saver.store, saver.recipient(), &progress).await?;
                 tracing::info!(id = archive.id, documents = archive.documents(), "archive of the month");
                 last.archive_month = Some(month(began));
             }
-            let removed = prune::remove(settings, &saver.store).await?;
-            tracing::info!(backups = removed, "removed what is too old");
         }
         Work::Incremental | Work::Slice => {
             let kind = if due == Work::Incremental { Kind::Incremental } else { Kind::Slice };
             if let Some(range) = saver.range(kind, &progress).await? {
                 tracing::info!(%kind, to = range.to.text(), entries = range.oplog.documents, "saved the oplog");
+                metrics::saved(kind, range.seconds);
             }
             last.slice = Some(began);
             if due == Work::Incremental {
@@ -115,6 +143,10 @@ async fn make(
     if let Some(second) = second {
         let copied = copy::run(&saver.store, second).await?;
         tracing::debug!(objects = copied.objects, bytes = copied.bytes, "copied");
+        if due == Work::Full {
+            let removed = prune::remove(settings, second).await?;
+            tracing::info!(backups = removed, "removed what is too old from the second place");
+        }
     }
     Ok(())
 }
@@ -129,10 +161,11 @@ enum Work {
 }
 
 impl Work {
+    /// For the log and the metrics.
     const fn name(self) -> &'static str {
         match self {
-            Self::Full => "full backup",
-            Self::Incremental => "incremental backup",
+            Self::Full => "full",
+            Self::Incremental => "incremental",
             Self::Slice => "slice",
             Self::Rehearsal => "rehearsal",
         }
@@ -153,15 +186,16 @@ struct Last {
 
 impl Last {
     /// As the storage has it.
-    fn of(catalog: &Catalog) -> Self {
+    fn of(catalog: &Catalog, rehearsed: Option<DateTime<Utc>>) -> Self {
         let time = |second: u32| DateTime::from_timestamp(i64::from(second), 0);
         let full = catalog.fulls.iter().filter(|full| full.damage.is_none()).map(|full| full.manifest.started).max();
         let range = |kind| catalog.ranges.iter().filter(|range| range.kind == kind).map(|range| range.to.second).max();
         let incremental = range(Kind::Incremental).and_then(time).max(full);
         let archive_month = catalog.archives.iter().map(|archive| month(archive.manifest.started)).max();
         let slice = range(Kind::Slice).and_then(time).max(incremental);
-        // A rehearsal leaves nothing in the storage: the first is due when the schedule fires next.
-        Self { full, incremental, slice, rehearsal: Some(Utc::now()), archive_month, not_before: None }
+        // The first rehearsal is due when the schedule fires next.
+        let rehearsal = rehearsed.or(Some(Utc::now()));
+        Self { full, incremental, slice, rehearsal, archive_month, not_before: None }
     }
 }
 

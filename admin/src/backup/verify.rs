@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use backup::manifest::{self, Range};
+use backup::moment::second_text;
 use backup::stream;
 use clap::Args;
 use common::mongo;
@@ -17,8 +18,9 @@ use super::restoring::{self, Source, To};
 
 /// Read backups back, and restore them into a scratch database
 ///
-/// Restores into the database NAME_rehearsal, where NAME is mongodb.database: every object's size and hash, and every loaded document
-/// must be those of the manifest. The scratch database is dropped before and after. --objects-only reads the objects of all backups instead.
+/// Restores into the database NAME_rehearsal, where NAME is mongodb.database: every object's size and hash, and every document that is
+/// loaded from the full backup, must be those of the manifest. The scratch database is dropped before and after. --objects-only reads the
+/// objects of all backups and archives instead.
 #[derive(Args, Debug)]
 pub(super) struct Options {
     /// The second whose restore is tried [default: latest, all that is saved]
@@ -27,7 +29,7 @@ pub(super) struct Options {
     /// A full backup, by its name in `admin backup list`
     #[arg(long, value_name = "ID")]
     backup: Option<String>,
-    /// Read every object of every backup, and restore nothing
+    /// Read every object of every backup and archive, and restore nothing
     #[arg(long, conflicts_with_all = ["to", "backup"])]
     objects_only: bool,
     #[command(flatten)]
@@ -46,27 +48,23 @@ pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
     let clock = Instant::now();
     let identity = place::identity(settings)?;
     let source = Source::open(store).await?;
-    let plan = match &options.backup {
-        Some(id) => source.to_backup(id)?,
-        None => source.plan(options.to.unwrap_or(To::Latest))?,
-    };
+    let plan = source.plan_of(options.to, options.backup.as_deref())?;
     let database = mongo::connect(&settings.mongodb).await?;
     let scratch = database.client().database(&restoring::scratch_name(&settings.mongodb.database));
     let shown = Shown::new("verifying");
     let restored = source.rehearse(scratch, &identity, &plan, shown.progress()).await?;
     drop(shown);
-    let documents: u64 = restored.collections.iter().map(|(_, count)| count).sum();
     let seconds = clock.elapsed().as_secs_f64();
     if options.json {
         return terminal::print_json(&json!({
-            "backup": plan.full.id, "to": restored.until.text(), "documents": documents, "changes": restored.changes,
+            "backup": plan.full.id, "to": second_text(plan.until()), "documents": restored.documents(), "changes": restored.changes,
             "seconds": seconds,
         }));
     }
     print_line!(
         "verified {}: {} documents are those of the backup, and {} changes of the oplog fit them, in {seconds:.1} s",
         restoring::in_words(&plan),
-        HumanCount(documents),
+        HumanCount(restored.documents()),
         HumanCount(restored.changes)
     );
     Ok(())
@@ -77,8 +75,8 @@ async fn objects(source: &Source, json: bool) -> anyhow::Result<()> {
     let mut faults: Vec<String> =
         source.catalog.unreadable.iter().map(|(directory, why)| format!("{directory}: {why}")).collect();
     let (mut count, mut bytes) = (0_u64, 0_u64);
-    let mut parts: Vec<stream::Part> =
-        source.catalog.fulls.iter().flat_map(|full| full.manifest.parts().cloned()).collect();
+    let whole = source.catalog.fulls.iter().chain(&source.catalog.archives);
+    let mut parts: Vec<stream::Part> = whole.flat_map(|full| full.manifest.parts().cloned()).collect();
     for range in &source.catalog.ranges {
         match manifest::read::<Range>(&source.store, &range.key).await {
             Ok(manifest) => parts.extend(manifest.oplog.parts),

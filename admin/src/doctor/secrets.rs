@@ -28,7 +28,7 @@ pub(super) async fn check(settings: &Settings, database: &Database) -> Vec<Findi
                 Finding::amber(SECRETS, "cannot be seen without a keyring", todo),
             ];
         }
-        Err(error) => return vec![Finding::red(KEYRING, error.to_string(), "the message says what mends it")],
+        Err(error) => return vec![Finding::red(KEYRING, error.to_string(), "mend what the message names")],
     };
     let unprotected = match secrets::unprotected(database, &keyring).await {
         Ok(fields) if fields.is_empty() => {

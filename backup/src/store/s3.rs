@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use chrono::Utc;
+use common::hex::hex;
 use fluent_uri::Uri;
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::{BodyExt, Full};
@@ -26,7 +27,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::Stored;
-use crate::hash::{hex, sha256};
+use crate::hash::sha256;
 
 /// An object of 32 MiB takes 5 minutes at 1 Mbit/s.
 const TIME_LIMIT: Duration = Duration::from_secs(300);

@@ -21,6 +21,8 @@ pub enum Part {
     MongodbWrites,
     /// The dead-letter topic takes letters.
     DeadLetters,
+    /// The last backup could be made.
+    Backups,
     /// Every erased person is known, and erased in this database.
     Erasures,
 }
@@ -30,7 +32,7 @@ impl Part {
     const fn dependency(self) -> Option<&'static str> {
         match self {
             // One topic of Kafka is not Kafka.
-            Self::Program | Self::DeadLetters | Self::Erasures => None,
+            Self::Program | Self::DeadLetters | Self::Backups | Self::Erasures => None,
             Self::Kafka => Some("kafka"),
             Self::Mongodb | Self::MongodbWrites => Some("mongodb"),
         }
@@ -44,6 +46,7 @@ impl fmt::Display for Part {
             Self::Kafka => "Kafka",
             Self::DeadLetters => "dead letters",
             Self::Mongodb | Self::MongodbWrites => "MongoDB",
+            Self::Backups => "backups",
             Self::Erasures => "erased people",
         })
     }

@@ -18,10 +18,10 @@ pub struct Collection {
 
 pub type Dump = BTreeMap<String, Collection>;
 
-/// Not MongoDB's own, and not the audit log, which goes on through a restore.
+/// Not MongoDB's own, not the audit log, which goes on through a restore, and not what a recovery notes.
 pub async fn collections(database: &Database) -> Vec<String> {
     let mut names = database.list_collection_names().await.unwrap();
-    names.retain(|name| !name.starts_with("system.") && name != "audit_log");
+    names.retain(|name| !name.starts_with("system.") && !["audit_log", "recovery"].contains(&name.as_str()));
     names.sort();
     names
 }

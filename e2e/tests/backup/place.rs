@@ -1,4 +1,5 @@
 //! A server with users of its own, a directory for backups, and an identity.
+#![allow(dead_code, reason = "each of the tests that share this uses a part")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
