@@ -55,7 +55,7 @@ impl<'a> Program<'a> {
 
     fn start(&self, task: &str, settings: &[(&str, &str)]) -> Running {
         let mut command = self.world.command(self.name);
-        command.arg(task).env("DEVTOOLKIT__TELEMETRY__LISTEN", &self.address);
+        command.args(task.split(' ')).env("DEVTOOLKIT__TELEMETRY__LISTEN", &self.address);
         command.envs(settings.iter().map(|(key, value)| (format!("DEVTOOLKIT__{key}"), *value)));
         self.world.start(self.name, command)
     }
@@ -67,6 +67,7 @@ async fn watch(
     mongodb_uri: &str,
     ingest: &[&Program<'_>],
     aggregator: &[&Program<'_>],
+    backup: &[&Program<'_>],
 ) -> (Monitoring, Receiver) {
     let addresses = |programs: &[&Program<'_>]| programs.iter().map(|program| program.address.clone()).collect();
     let receiver = Receiver::start().await;
@@ -75,6 +76,7 @@ async fn watch(
         ingest: addresses(ingest),
         aggregator: addresses(aggregator),
         dashboard: Vec::new(),
+        backup: addresses(backup),
         certificates: Vec::new(),
         alerts: alerts(&receiver),
     };
@@ -104,7 +106,7 @@ async fn members_that_fail() {
     .await
     .unwrap();
     let home = Home::temporary("members").unwrap();
-    let (_monitoring, told) = watch(home.path(), &mongodb.uri(), &[], &[]).await;
+    let (_monitoring, told) = watch(home.path(), &mongodb.uri(), &[], &[], &[]).await;
 
     // The third does not take over what the first writes; the second has hardly a connection left.
     let third = alone(&mongodb.member(2).address());
@@ -136,7 +138,7 @@ async fn events_that_do_not_arrive() {
     world.run_ok("admin", &["migrate"]).await;
     let ingest = Program::new(&world, "ingest");
     let mut worker = ingest.start("run", &[]);
-    let (mut monitoring, told) = watch(world.directory(), &mongodb.uri(), &[&ingest], &[]).await;
+    let (mut monitoring, told) = watch(world.directory(), &mongodb.uri(), &[&ingest], &[], &[]).await;
     monitoring.until_scraped("ingest").await;
 
     // A tool that sends nonsense, and a query without an index.
@@ -205,7 +207,7 @@ async fn nothing_comes_and_nothing_can_be_read() {
     events_of_yesterday(&world.directory().join("monitoring/prometheus/data"));
     let ingest = Program::new(&world, "ingest");
     let mut worker = ingest.start("run", &[]);
-    let (_monitoring, told) = watch(world.directory(), &mongodb.uri(), &[&ingest], &[]).await;
+    let (_monitoring, told) = watch(world.directory(), &mongodb.uri(), &[&ingest], &[], &[]).await;
     world.produce(&tool_uses(0, 100)).await;
     told.firing("ticket", &["NoEvents"]).await;
     world.produce(&tool_uses(100, 100)).await;
@@ -278,7 +280,7 @@ async fn days_that_are_not_rolled_up() {
 
     let aggregator = Program::new(&world, "aggregator");
     let mut serving = aggregator.start("serve", &[]);
-    let (_monitoring, told) = watch(world.directory(), world.mongo_uri(), &[], &[&aggregator]).await;
+    let (_monitoring, told) = watch(world.directory(), world.mongo_uri(), &[], &[&aggregator], &[]).await;
     told.firing("ticket", &["RollupFailing", "RollupLate", "DayDirtyTooLong"]).await;
     world.run_ok("admin", &["migrate"]).await;
     // Today too: five failed attempts, and `serve` leaves a day for the night.
@@ -355,6 +357,7 @@ async fn passwords_that_are_wrong_and_certificates_that_end() {
         ingest: Vec::new(),
         aggregator: Vec::new(),
         dashboard: Vec::new(),
+        backup: Vec::new(),
         certificates: vec![address.clone()],
         alerts: alerts(&told),
     };
@@ -377,6 +380,58 @@ async fn passwords_that_are_wrong_and_certificates_that_end() {
     told.resolved(&["MongodbFailedAuthentications", "CertificateExpires"]).await;
 }
 
+async fn backups_that_are_not_made() {
+    let world = World::new("alerts-backup").await.with_backups().await.with_env("BACKUP__SLICE_INTERVAL", "1s");
+    world.run_ok("admin", &["backup", "run", "--full"]).await;
+    let full = world.directory().join("backups/full");
+    let full = std::fs::read_dir(full).unwrap().next().unwrap().unwrap().path();
+    date_back(&full);
+    // Nothing follows, because a recovery is not finished.
+    let recovery = world.db().collection::<Document>("recovery");
+    let unfinished = doc! {
+        "_id": "recovery", "what": "a second", "begun": "2026-01-15T10:30:00Z", "steps": ["renaming"], "consumed": null,
+    };
+    recovery.insert_one(unfinished).await.unwrap();
+    let backup = Program::new(&world, "admin");
+    let mut schedule = backup.start("backup schedule", &[]);
+    let (_monitoring, told) = watch(world.directory(), world.mongo_uri(), &[], &[], &[&backup]).await;
+    told.firing("ticket", &["BackupLate", "BackupFullLate", "BackupRehearsalLate"]).await;
+    recovery.delete_many(doc! {}).await.unwrap();
+    told.firing("ticket", &["BackupHole"]).await;
+    told.resolved(&["BackupLate", "BackupFullLate"]).await;
+    world.run_ok("admin", &["backup", "rehearse"]).await;
+    told.resolved(&["BackupRehearsalLate"]).await;
+
+    let object = full.join("000000.zst.age");
+    let bytes = std::fs::read(&object).unwrap();
+    std::fs::write(&object, &bytes[1..]).unwrap();
+    told.firing("ticket", &["BackupDamaged"]).await;
+    std::fs::remove_dir_all(&full).unwrap();
+    told.resolved(&["BackupHole", "BackupDamaged"]).await;
+
+    schedule.stop(STOP).await;
+    told.firing("ticket", &["BackupDown"]).await;
+    schedule = backup.start("backup schedule", &[]);
+    told.resolved(&["BackupDown"]).await;
+    schedule.stop(STOP).await;
+}
+
+/// A full backup of three days ago: the clock cannot be turned.
+fn date_back(full: &Path) {
+    let names = || std::fs::read_dir(full).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let name = names().find(|name| name.starts_with("manifest-")).unwrap();
+    let mut manifest: Value = serde_json::from_slice(&std::fs::read(full.join(&name)).unwrap()).unwrap();
+    let then = Utc::now() - TimeDelta::days(3);
+    manifest["started"] = json!(then);
+    for end in ["begin", "to"] {
+        manifest[end] = json!(format!("{}.1.1", then.timestamp()));
+    }
+    let text = serde_json::to_vec(&manifest).unwrap();
+    let (counts, _) = name.rsplit_once('-').unwrap();
+    std::fs::remove_file(full.join(&name)).unwrap();
+    std::fs::write(full.join(format!("{counts}-{}.json", backup::hash::sha256(&text))), text).unwrap();
+}
+
 /// Side by side: each of them waits most of the time.
 #[tokio::test]
 #[ignore = "minutes of waiting, beside the other tests in ./dev test"]
@@ -385,6 +440,7 @@ async fn everything_else() {
         members_that_fail(),
         nothing_comes_and_nothing_can_be_read(),
         days_that_are_not_rolled_up(),
+        backups_that_are_not_made(),
         passwords_that_are_wrong_and_certificates_that_end()
     );
 }

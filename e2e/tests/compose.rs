@@ -153,7 +153,8 @@ fn secrets_come_from_volumes_of_those_who_need_them() {
         }
         for mount in service.mounts().filter(|mount| mount.source.starts_with("secrets-")) {
             assert_eq!(mount.target, format!("/secrets/{}", &mount.source["secrets-".len()..]), "{name}");
-            assert!(mount.read_only || name == "secrets", "{name} may change {}", mount.source);
+            let makes = name == "secrets" || name == "backup-identity";
+            assert!(mount.read_only || makes, "{name} may change {}", mount.source);
         }
     }
 }
@@ -371,6 +372,7 @@ async fn its_services_count_events_with_their_own_secrets_and_rights_alone() {
         .await;
     }
 
+    let _backup = backups_restore(&local).await;
     let _dashboard = the_dashboard_needs_no_other_rights(&local).await;
     let _exporters = exporters(&local, &root).await;
     assert_eq!(refusals(&local), refused_before, "somebody has too few rights");
@@ -384,6 +386,26 @@ async fn an_export_needs_no_other_rights(local: &Local) {
     let user = common::demo::user_id(0);
     on_demand(local, "privacy-officer", &format!("export --user {user} --out {}", directory.display())).await;
     assert!(directory.join("manifest.json").is_file());
+}
+
+/// The schedule makes backups at its start; whoever has the identity tries a restore.
+async fn backups_restore(local: &Local) -> Process {
+    for _ in 0..2 {
+        local.finish("backup-identity", local.command("backup-identity")).await;
+    }
+    let backup = local.start("backup", local.with_own_address("backup", local.command("backup")));
+    local.until_healthy("backup").await;
+    let listed = async || {
+        let mut command = local.command("recovery");
+        command.args(["backup", "list", "--json"]);
+        serde_json::from_str::<serde_json::Value>(&local.finish("recovery", command).await).unwrap()
+    };
+    eventually(PATIENCE, "a second that can be restored", async || {
+        (!listed().await["restorable"].as_array().unwrap().is_empty()).then_some(())
+    })
+    .await;
+    on_demand(local, "recovery", "backup rehearse").await;
+    backup
 }
 
 /// An administrator signs in, looks at every page, and changes what can be changed.

@@ -37,8 +37,13 @@ fn yaml(file: &str) -> Value {
 
 /// What the programs declare, by the names that its series have.
 fn declared() -> BTreeMap<String, Metric> {
-    let all =
-        [common::metrics::SHARED, ingest::metrics::METRICS, aggregator::metrics::METRICS, dashboard::metrics::METRICS];
+    let all = [
+        common::metrics::SHARED,
+        ingest::metrics::METRICS,
+        aggregator::metrics::METRICS,
+        dashboard::metrics::METRICS,
+        admin::backup::metrics::METRICS,
+    ];
     let mut declared = BTreeMap::new();
     for metric in all.into_iter().flatten() {
         let suffixes: &[&str] =

@@ -64,10 +64,10 @@ fn certificate(directory: &Path) -> String {
 }
 
 /// A program that serves its metrics where Prometheus looks for them.
-fn serving(world: &World, program: &str, argument: &str) -> (Running, String) {
+fn serving(world: &World, program: &str, arguments: &[&str]) -> (Running, String) {
     let address = format!("127.0.0.1:{}", free_port().unwrap());
     let mut command = world.command(program);
-    command.arg(argument).env("DEVTOOLKIT__TELEMETRY__LISTEN", &address);
+    command.args(arguments).env("DEVTOOLKIT__TELEMETRY__LISTEN", &address);
     (world.start(program, command), address)
 }
 
@@ -86,21 +86,24 @@ async fn pipeline() -> Pipeline {
     let pages = format!("127.0.0.1:{}", free_port().unwrap());
     let world = world.with_env("DASHBOARD__LISTEN", &pages);
     two_days(&world).await;
+    let world = world.with_backups().await;
 
-    let (workers, ingest): (Vec<_>, Vec<_>) = (0..2).map(|_| serving(&world, "ingest", "run")).unzip();
-    let (aggregator, aggregator_address) = serving(&world, "aggregator", "serve");
-    let (dashboard, dashboard_address) = serving(&world, "dashboard", "serve");
+    let (workers, ingest): (Vec<_>, Vec<_>) = (0..2).map(|_| serving(&world, "ingest", &["run"])).unzip();
+    let (aggregator, aggregator_address) = serving(&world, "aggregator", &["serve"]);
+    let (dashboard, dashboard_address) = serving(&world, "dashboard", &["serve"]);
+    let (backup, backup_address) = serving(&world, "admin", &["backup", "schedule"]);
     let monitoring = MonitoringOptions {
         mongodb_uri: mongodb.uri(),
         ingest,
         aggregator: vec![aggregator_address],
         dashboard: vec![dashboard_address],
+        backup: vec![backup_address],
         certificates: vec![mongodb.member(0).address()],
         alerts: AlertmanagerOptions { page_url: NOBODY.to_owned(), ticket_url: NOBODY.to_owned(), faster: FASTER },
     };
     let monitoring = Monitoring::start(home.path(), Ownership::Owned, &monitoring).await.unwrap();
     let live = world.spawn("emit", &["generate", "--live", "--rate", "200", "--users", USERS, "--tools", TOOLS]);
-    let programs = workers.into_iter().chain([aggregator, dashboard, live]).collect();
+    let programs = workers.into_iter().chain([aggregator, dashboard, backup, live]).collect();
     Pipeline { monitoring, pages, _programs: programs, world, _mongodb: mongodb, _kafka: kafka, _home: home }
 }
 

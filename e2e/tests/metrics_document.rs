@@ -7,18 +7,20 @@ use std::path::PathBuf;
 use common::metrics::{Kind, Label, Metric, SHARED, Values};
 
 /// The chapters, and whose metrics they hold.
-const CHAPTERS: [(&str, &[Metric]); 4] = [
-    ("All three programs", SHARED),
+const CHAPTERS: [(&str, &[Metric]); 5] = [
+    ("All four", SHARED),
     ("ingest, port 9464", ingest::metrics::METRICS),
     ("aggregator, port 9465", aggregator::metrics::METRICS),
     ("dashboard, port 9467", dashboard::metrics::METRICS),
+    ("admin backup schedule, port 9468", admin::backup::metrics::METRICS),
 ];
 
 const HEAD: &str = "\
 # Metrics
 
-What `ingest`, `aggregator` and `dashboard` show on `/metrics`. Made of the declarations (`common/src/metrics/shared.rs`,
-`ingest/src/metrics.rs`, `aggregator/src/metrics.rs`, `dashboard/src/metrics.rs`) by `./dev docs`; a test holds it to them.
+What `ingest`, `aggregator`, `dashboard` and `admin backup schedule` show on `/metrics`. Made of the declarations (`common/src/metrics/shared.rs`,
+`ingest/src/metrics.rs`, `aggregator/src/metrics.rs`, `dashboard/src/metrics.rs`, `admin/src/backup/metrics.rs`) by `./dev docs`; a test
+holds it to them.
 
 Series whose labels are all known beforehand are there from the start, counters and histograms with 0. No label is a user, a
 session, an event or free text: the number of series is bounded, however many users and tools there are.

@@ -226,6 +226,7 @@ async fn no_number_is_green_while_its_source_hangs_or_is_dead() {
         ingest: vec![ingest.address.clone()],
         aggregator: vec![aggregator.address.clone()],
         dashboard: Vec::new(),
+        backup: Vec::new(),
         certificates: Vec::new(),
         alerts: AlertmanagerOptions { page_url: NOBODY.to_owned(), ticket_url: NOBODY.to_owned(), faster: FASTER },
     };

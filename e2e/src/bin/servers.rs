@@ -125,6 +125,7 @@ async fn monitoring_up(run: &Path, addresses: &Addresses) -> anyhow::Result<()> 
         ingest: vec![INGEST.to_owned()],
         aggregator: vec![AGGREGATOR.to_owned()],
         dashboard: vec![DASHBOARD.to_owned()],
+        backup: Vec::new(),
         certificates: with_tls(addresses).await?,
         alerts: AlertmanagerOptions { page_url: NOBODY.to_owned(), ticket_url: NOBODY.to_owned(), faster: 1 },
     };

@@ -24,6 +24,8 @@ pub struct MonitoringOptions {
     pub aggregator: Vec<String>,
     /// `host:port` of each `dashboard serve`.
     pub dashboard: Vec<String>,
+    /// `host:port` of each `admin backup schedule`.
+    pub backup: Vec<String>,
     /// `host:port` of the servers whose certificates are looked at.
     pub certificates: Vec<String>,
     /// Who hears of alerts, and how much faster than shipped.
@@ -68,6 +70,7 @@ impl Monitoring {
             ingest: options.ingest.clone(),
             aggregator: options.aggregator.clone(),
             dashboard: options.dashboard.clone(),
+            backup: options.backup.clone(),
             mongodb: mongods.zip(exporters.iter().map(HttpServer::address)).collect(),
             certificates: options.certificates.clone(),
             blackbox: blackbox.as_ref().map(HttpServer::address),

@@ -23,6 +23,8 @@ pub struct Targets {
     pub aggregator: Vec<String>,
     /// `dashboard serve`.
     pub dashboard: Vec<String>,
+    /// `admin backup schedule`.
+    pub backup: Vec<String>,
     /// For each member: the `mongod`, and its exporter.
     pub mongodb: Vec<(String, String)>,
     /// Servers whose TLS certificate is looked at.
@@ -139,10 +141,12 @@ fn configure(directory: &Path, options: &PrometheusOptions) -> anyhow::Result<()
     for file in std::fs::read_dir(shipped.join("alerts"))? {
         copy(&Path::new("alerts").join(file?.file_name()))?;
     }
-    let Targets { ingest, aggregator, dashboard, mongodb, certificates, blackbox, alertmanager } = &options.targets;
+    let Targets { ingest, aggregator, dashboard, backup, mongodb, certificates, blackbox, alertmanager } =
+        &options.targets;
     write_targets(directory, "ingest", &json!([{ "targets": ingest }]))?;
     write_targets(directory, "aggregator", &json!([{ "targets": aggregator }]))?;
     write_targets(directory, "dashboard", &json!([{ "targets": dashboard }]))?;
+    write_targets(directory, "backup", &json!([{ "targets": backup }]))?;
     write_targets(directory, "alertmanager", &json!([{ "targets": alertmanager }]))?;
     let mongodb =
         mongodb.iter().map(|(mongod, exporter)| json!({ "targets": [exporter], "labels": { "instance": mongod } }));

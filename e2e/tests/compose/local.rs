@@ -77,7 +77,7 @@ impl Local {
             return text.into_owned();
         }
         let home = self.home.path().join(service);
-        let root = Regex::new(&format!(r"(^|[=:,^\s])(/(?:{roots}))\b")).unwrap();
+        let root = Regex::new(&format!(r"(^|[=:,^\s]|file://)(/(?:{roots}))\b")).unwrap();
         root.replace_all(&text, format!("${{1}}{}${{2}}", home.display())).into_owned()
     }
 
@@ -159,6 +159,7 @@ impl Local {
         let port = match service {
             "aggregator" => 9465,
             "dashboard" => dashboard::commands::serve::PORT,
+            "backup" => admin::backup::PORT,
             _ => ingest::run::DEFAULT_PORT,
         };
         if service == "dashboard" {
