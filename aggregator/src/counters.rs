@@ -379,24 +379,22 @@ fn countable(collection: &str) -> Document {
 }
 
 /// Sends many different updates in one command; the driver's own way for this needs a newer server. Documents that are not
-/// [`countable`] stay as they are, and the log names them.
+/// [`countable`] stay as they are.
 async fn update(
     database: &Database,
     session: &mut ClientSession,
     collection: &str,
-    moves: Vec<Move>,
+    mut moves: Vec<Move>,
 ) -> anyhow::Result<()> {
+    let uncountable = uncountable(database, session, collection, &moves).await?;
+    moves.retain(|of_one| !uncountable.contains(&of_one.id));
     if moves.is_empty() {
         return Ok(());
     }
     let ids: Vec<ObjectId> = moves.iter().map(|of_one| of_one.id).collect();
-    let updates = moves.into_iter().map(|Move { id, change }| {
-        let mut query = doc! { "_id": id };
-        query.extend(countable(collection));
-        doc! { "q": query, "u": change }
-    });
-    let updates: Vec<Document> = updates.collect();
-    let reply = database.run_command(doc! { "update": collection, "updates": updates }).session(&mut *session).await?;
+    let updates: Vec<Document> =
+        moves.into_iter().map(|Move { id, change }| doc! { "q": { "_id": id }, "u": change }).collect();
+    let reply = database.run_command(doc! { "update": collection, "updates": updates }).session(session).await?;
     // The driver takes such a reply for success.
     if let Some(error) = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()?.as_document()) {
         let id = error.get_i32("index").ok().and_then(|index| ids.get(usize::try_from(index).ok()?));
@@ -404,33 +402,32 @@ async fn update(
         let why = error.get_str("errmsg").unwrap_or("no reason given");
         bail!("{collection} refused the counters of {id}: {}", mongo::without_values(why));
     }
-    let matched = reply.get_i32("n").ok().and_then(|matched| usize::try_from(matched).ok());
-    if matched.is_none_or(|matched| matched < ids.len()) {
-        tell_uncountable(database, session, collection, &ids).await?;
-    }
     Ok(())
 }
 
-/// Names those of the documents that are there and not [`countable`]. A tool or user that is not there any more has no counters.
-async fn tell_uncountable(
+/// The documents among those of `moves` that are not [`countable`]. The log names each.
+async fn uncountable(
     database: &Database,
     session: &mut ClientSession,
     collection: &str,
-    ids: &[ObjectId],
-) -> anyhow::Result<()> {
+    moves: &[Move],
+) -> anyhow::Result<Vec<ObjectId>> {
+    let ids: Vec<ObjectId> = moves.iter().map(|of_one| of_one.id).collect();
     let theirs = doc! { "_id": { "$in": ids }, "$nor": [countable(collection)] };
     let documents = database.collection::<Document>(collection);
     let mut found = documents.find(theirs).projection(doc! { "_id": 1 }).session(&mut *session).await?;
+    let mut ids = Vec::new();
     while let Some(document) = found.next(session).await.transpose()? {
-        let id = document.get_object_id("_id").map(|id| id.to_string()).unwrap_or_default();
+        let id = document.get_object_id("_id")?;
         tracing::error!(
             collection,
-            id,
+            id = %id,
             "the counters of this document stand still, because a field of usage, status, performance or timestamps has a wrong \
              type: mend the document"
         );
+        ids.push(id);
     }
-    Ok(())
+    Ok(ids)
 }
 
 fn start(day: Day) -> DateTime {

@@ -34,7 +34,7 @@ pub async fn serve(
         // At the start whatever was missed is due.
         let (mut night, mut is_first) = (Utc::now(), true);
         loop {
-            let (began, started) = (Utc::now(), Instant::now());
+            let began = Utc::now();
             let is_night = began >= night;
             let next_night = if is_night { schedule.next_after(began) } else { night };
             let work = match (is_first, is_night) {
@@ -42,12 +42,13 @@ pub async fn serve(
                 (false, true) => Work::Night,
                 (false, false) => Work::Late,
             };
+            let worked = pass(rollup, work, next_night).await;
             // A night that failed as a whole, without a server, is not over.
-            if pass(rollup, work, next_night).await {
+            if worked.is_some() {
                 (night, is_first) = (next_night, false);
             }
             metrics::next_run(schedule.next_after(Utc::now()));
-            let wake = schedule::next_pass(Utc::now(), started.elapsed(), refresh, next_night);
+            let wake = schedule::next_pass(Utc::now(), worked.unwrap_or_default(), refresh, next_night);
             // Between two passes, so that neither today's numbers nor the night's wait for it.
             anonymiser.work(wake, is_night).await;
             tracing::debug!(%wake, "waiting");
@@ -57,19 +58,21 @@ pub async fn serve(
     shutdown.run_until_cancelled(work).await;
 }
 
-/// Does what is due, while no other aggregator does, and begins no day after `next_night`. False when MongoDB was away, or another
-/// took over.
-async fn pass(rollup: &Rollup, work: Work, next_night: DateTime<Utc>) -> bool {
+/// Does what is due, while no other aggregator does, and begins no day after `next_night`. Returns how long the work took, without the
+/// wait for MongoDB before the work; none when MongoDB was away, or another took over.
+async fn pass(rollup: &Rollup, work: Work, next_night: DateTime<Utc>) -> Option<Duration> {
     let lease = match retry::passing_faults(|| lease::acquire(&rollup.database)).await {
         Ok(lease) => lease,
         Err(error) => {
             tracing::error!(error = mongo::in_words(&error), "the lease could not be taken");
-            return false;
+            return None;
         }
     };
+    let started = Instant::now();
     let result = roll_what_is_due(rollup, &lease, work, next_night).await;
     lease.release().await;
-    result.inspect_err(|error| tracing::error!(error = mongo::in_words(error), "not everything was done")).is_ok()
+    result.inspect_err(|error| tracing::error!(error = mongo::in_words(error), "not everything was done")).ok()?;
+    Some(started.elapsed())
 }
 
 /// Seals what has to be sealed, rolls the due days up, newest first, then today.

@@ -428,7 +428,7 @@ fn keys_of_custom_data_that_mongodb_would_not_keep() {
     assert_refused(
         usage_with("\"tableCount\":3", "\"tableCount\":9223372036854775808"),
         Reason::OutOfRange,
-        "data.metadata.customData.tableCount: is a whole number of more than 64 bits, expected -9223372036854775807 to \
+        "data.metadata.customData.tableCount: is a whole number out of range, expected -9223372036854775807 to \
          9223372036854775807; send it as a string",
     );
     assert!(decode(usage_with("\"tableCount\":3", "\"tableCount\":1e20").as_bytes()).is_ok());
