@@ -497,11 +497,7 @@ fn check_custom_number(reader: &mut Reader<'_>) -> Result<()> {
         )),
         Number::Decimal(_) if text.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()) => Err(Invalid::new(
             Reason::OutOfRange,
-            format!(
-                "is a whole number out of range, expected {} to {}; send it as a string",
-                -i64::MAX,
-                i64::MAX
-            ),
+            format!("is a whole number out of range, expected {} to {}; send it as a string", -i64::MAX, i64::MAX),
         )),
         _ => Ok(()),
     }
