@@ -380,8 +380,11 @@ async fn passwords_that_are_wrong_and_certificates_that_end() {
     told.resolved(&["MongodbFailedAuthentications", "CertificateExpires"]).await;
 }
 
+#[tokio::test]
+#[ignore = "minutes of waiting, beside the other tests in ./dev test"]
 async fn backups_that_are_not_made() {
     let world = World::new("alerts-backup").await.with_backups().await.with_env("BACKUP__SLICE_INTERVAL", "1s");
+    world.db().collection::<Document>("marks").insert_one(doc! { "_id": 1 }).await.unwrap();
     world.run_ok("admin", &["backup", "run", "--full"]).await;
     let full = world.directory().join("backups/full");
     let full = std::fs::read_dir(full).unwrap().next().unwrap().unwrap().path();
@@ -440,7 +443,6 @@ async fn everything_else() {
         members_that_fail(),
         nothing_comes_and_nothing_can_be_read(),
         days_that_are_not_rolled_up(),
-        backups_that_are_not_made(),
         passwords_that_are_wrong_and_certificates_that_end()
     );
 }

@@ -80,8 +80,10 @@ pub async fn of_oplog(database: &Database, second: u32) -> usize {
     let name = format!("{}.churn_transactions", database.name());
     let ours = doc! { "ts": { "$lte": until }, "txnNumber": { "$exists": true }, "o.applyOps.ns": name };
     let entries: Vec<Document> = oplog.find(ours).await.unwrap().try_collect().await.unwrap();
-    let operations = |entry: &Document| entry.get_document("o").unwrap().get_array("applyOps").unwrap().len();
-    entries.iter().map(operations).sum()
+    let operations = |entry: &Document| entry.get_document("o").unwrap().get_array("applyOps").unwrap().clone();
+    // The first transaction creates the collection, too.
+    let is_insertion = |operation: &bson::Bson| operation.as_document().unwrap().get_str("op").unwrap() == "i";
+    entries.iter().flat_map(operations).filter(is_insertion).count()
 }
 
 /// Changes of collections, and a transaction of several entries of the oplog.
