@@ -1,6 +1,7 @@
 //! Side-by-side benchmarks on real servers of their own; `./dev bench` runs them.
 
 mod anonymise;
+mod backups;
 mod dashboard;
 mod ingest;
 mod outage;
@@ -31,6 +32,8 @@ enum Command {
     Outage(outage::Options),
     /// What a scrape of /metrics costs ingest at full rate
     Scrape(scrape::Options),
+    /// What backups cost ingest at full rate
+    Backups(backups::Options),
     /// A day's roll-up: both engines, against the read alone and against the pipelines that people write
     Rollup(rollup::Options),
     /// A day anonymised, and ingest beside it
@@ -48,6 +51,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Peers(options) => peers::run(options).await,
         Command::Outage(options) => outage::run(options).await,
         Command::Scrape(options) => scrape::run(options).await,
+        Command::Backups(options) => backups::run(options).await,
         Command::Rollup(options) => rollup::run(options).await,
         Command::Anonymise(options) => anonymise::run(options).await,
         Command::Dashboard(options) => dashboard::run(options).await,
