@@ -12,8 +12,8 @@ use common::settings::Settings;
 ///
 /// Every command that reads or changes personal data, keys or settings, and every change by an administrator in the dashboard, writes
 /// an entry to audit_log before it begins, and another one with its result. If the first entry cannot be written, the command does
-/// not run. Entries say on whom as a keyed digest of the person's id. Nobody may change an entry; only the role auditor may remove
-/// entries.
+/// not run. Entries say on whom as a keyed digest of the person's id. Of the roles of access.json only recovery may change an entry,
+/// and only auditor and recovery may remove one.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -1,13 +1,11 @@
 //! `admin doctor`: whether the system is as safe as it is meant to be, in one table.
 //!
-//! One file for each group of checks: [`wires`] with [`handshake`] and [`certificate`], [`people`] (who may do what), [`disk`], [`secrets`],
+//! One file for each group of checks: [`wires`], [`people`] (who may do what), [`disk`], [`secrets`],
 //! [`kept`] (how long data is kept), [`topic`], [`log`] and [`backups`]. [`finding`] is what a check says.
 
 mod backups;
-mod certificate;
 mod disk;
 mod finding;
-mod handshake;
 mod kept;
 mod log;
 mod people;
@@ -68,7 +66,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let database = mongo::connect(&settings.mongodb).await?;
     let mut findings = wires::check(settings, &database).await;
     findings.extend(people::check(settings, &database, &options.access).await);
-    findings.push(disk::check(&database).await);
+    findings.push(disk::check(settings, &database).await);
     findings.extend(secrets::check(settings, &database).await);
     findings.push(log::check(&database).await);
     findings.extend(kept::check(settings, &database).await);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use admin::{
     access, audit, backup, config, dead_letters, doctor, keys, migrate, privacy, recover, secrets, seed_demo,
-    slow_queries, storage, suspicious, users,
+    slow_queries, storage, suspicious, tls, users,
 };
 use clap::{Parser, Subcommand};
 use common::program::{self, Common};
@@ -39,6 +39,8 @@ Examples:
   admin config set ingest_max_events_per_second 5000
                                            change one; the programs take it over within seconds
   admin access diff                        whether MongoDB's roles and users are as they should be
+  admin tls init --out tls --server db1 --server broker1
+                                           an authority and certificates, to begin with TLS
   admin doctor                             how well data is protected, and what to do
   admin audit list --since 7d              who did what with personal data and settings
   admin audit verify                       whether an entry of the audit log was changed or removed
@@ -71,6 +73,7 @@ enum Command {
     Backup(backup::Options),
     Recover(recover::Options),
     Access(access::Options),
+    Tls(tls::Options),
     Doctor(doctor::Options),
 }
 
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
             Command::Backup(options) => backup::run(&settings, &options).await,
             Command::Recover(options) => recover::run(&settings, &options).await,
             Command::Access(options) => access::run(&settings, &options).await,
+            Command::Tls(options) => tls::run(&options),
             Command::Doctor(options) => doctor::run(&settings, &options).await,
         }
     })

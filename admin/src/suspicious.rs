@@ -12,11 +12,12 @@ use common::print_line;
 use common::settings::{Security, Settings};
 use common::suspicious::{self, AccountId, Reporter, Suspicion};
 use common::terminal::{self, printable};
+use common::text::shortened;
 use futures::TryStreamExt;
 use mongodb::Database;
 use serde::{Deserialize, Serialize};
 
-use crate::text::{instant_text, shortened};
+use crate::text::instant_text;
 use crate::{report, since};
 
 /// A long period on a large collection may take this long; then MongoDB gives up.

@@ -2,8 +2,8 @@
 //!
 //! [`around`] writes an entry before some work and one after it. Without the entry before, the work is not done. Each entry has the
 //! next number and the SHA-256 of the entry before ([`chain`]), so that [`verify`] finds an entry that was changed, removed or put
-//! between others. What nobody sees from inside: entries missing at the end, and a change of the very last one. Whoever notes the
-//! number and the digest of the last entry elsewhere sees that too.
+//! between others. What nobody sees from inside: entries missing at the end, a change of the very last one, and a chain that was
+//! computed anew from some entry on. Whoever notes the number and the digest of the last entry elsewhere sees that too.
 
 pub mod chain;
 mod who;
@@ -14,7 +14,6 @@ use anyhow::{Context, bail};
 use bson::oid::ObjectId;
 use bson::{DateTime, RawDocumentBuf, doc};
 use futures::TryStreamExt;
-use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Collection, Database};
 
@@ -23,6 +22,7 @@ pub use crate::documents::audit_entry::{Action, AuditEntry, Outcome, Phase, Targ
 use crate::documents::audit_entry;
 use crate::keyring::{Keyring, Purpose};
 use crate::mongo;
+use crate::text::shortened;
 use chain::{Broken, Chain};
 
 /// How long others may be faster with the next number.
@@ -74,10 +74,7 @@ impl Act {
     /// A text for an entry: cut, and without the ids that the act is about.
     fn cleaned(&self, text: &str) -> String {
         let text = self.ids.iter().fold(text.to_owned(), |text, id| text.replace(&id.to_hex(), "(an id)"));
-        match text.char_indices().nth(LONGEST) {
-            Some((end, _)) => format!("{}…", &text[..end]),
-            None => text,
-        }
+        shortened(&text, LONGEST)
     }
 }
 
@@ -147,7 +144,9 @@ async fn append(database: &Database, mut entry: AuditEntry) -> anyhow::Result<i6
         let entries = database.collection::<AuditEntry>(audit_entry::COLLECTION);
         match entries.insert_one(&entry).write_concern(WriteConcern::majority()).await {
             Ok(_) => return Ok(entry.number),
-            Err(error) if !is_duplicate(&error) => return Err(error).context("writing to the collection audit_log"),
+            Err(error) if !mongo::is_duplicate(&error) => {
+                return Err(error).context("writing to the collection audit_log");
+            }
             Err(_) if started.elapsed() > CONTENTION => {
                 bail!("other programs write to audit_log all the time; try again")
             }
@@ -186,10 +185,6 @@ fn raw(database: &Database) -> Collection<RawDocumentBuf> {
     database.collection(audit_entry::COLLECTION)
 }
 
-fn is_duplicate(error: &Error) -> bool {
-    matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == 11_000)
-}
-
 /// Up to 25 ms at random, so that several who wait do not meet again.
 fn pause() -> Duration {
     let mut byte = [0];
@@ -215,11 +210,8 @@ pub struct Verified {
 /// # Errors
 /// MongoDB fails.
 pub async fn verify(database: &Database, first: i64, noted: Option<(i64, &str)>) -> anyhow::Result<Verified> {
-    let filter = if first > 1 {
-        doc! { "_id": { "$gte": first } }
-    } else {
-        doc! {}
-    };
+    // Not $gte, which compares numbers alone: an _id that is no number was inserted.
+    let filter = doc! { "_id": { "$not": { "$lt": first } } };
     let mut entries = raw(database).find(filter).sort(doc! { "_id": 1 }).await.context("reading audit_log")?;
     let mut chain = Chain::starting_at(first);
     let mut broken = None;

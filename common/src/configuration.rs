@@ -12,6 +12,7 @@ use crate::documents::system_configuration::{
     Category, DataType, EVENTS_PER_SECOND, SOURCE_EVENTS_PER_MINUTE, TOOL_EVENTS_PER_MINUTE, USER_EVENTS_PER_MINUTE,
     Validation,
 };
+use crate::text::shortened;
 
 /// Bytes that a compiled pattern may take.
 const PATTERN_SIZE: usize = 1_000_000;
@@ -135,7 +136,11 @@ impl Rules<'_> {
             return Ok(());
         }
         let came = self.shown(member);
-        let allowed = if self.is_secret { "them".to_owned() } else { shortened(&json(&Bson::Array(allowed.clone()))) };
+        let allowed = if self.is_secret {
+            "them".to_owned()
+        } else {
+            shortened(&json(&Bson::Array(allowed.clone())), LONGEST_SHOWN)
+        };
         Err(Invalid(format!("value is {came}, expected one of {allowed} (validation.enum)")))
     }
 
@@ -167,9 +172,13 @@ impl Rules<'_> {
             compiled(pattern)?;
         }
         if let Some(allowed) = r#enum {
+            if self.is_secret {
+                let why = "validation.enum of a secret setting would hold the secret in the clear: leave it out";
+                return Err(Invalid(why.to_owned()));
+            }
             let wrong = |allowed: &&Bson| self.data_type != DataType::Array && !has_type(allowed, self.data_type);
             if let Some(wrong) = allowed.iter().find(wrong) {
-                let came = shortened(&json(wrong));
+                let came = shortened(&json(wrong), LONGEST_SHOWN);
                 return Err(Invalid(format!(
                     "validation.enum holds {came}, expected {} (dataType)",
                     in_words(self.data_type)
@@ -180,7 +189,11 @@ impl Rules<'_> {
     }
 
     fn shown(&self, value: &Bson) -> String {
-        if self.is_secret { "another one (not shown: it is secret)".to_owned() } else { shortened(&json(value)) }
+        if self.is_secret {
+            "another one (not shown: it is secret)".to_owned()
+        } else {
+            shortened(&json(value), LONGEST_SHOWN)
+        }
     }
 }
 
@@ -236,13 +249,6 @@ pub fn json(value: &Bson) -> String {
     value.clone().into_relaxed_extjson().to_string()
 }
 
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 /// Reads a value of a type from text: a text as it is, everything else as JSON.
 ///
 /// # Errors
@@ -290,6 +296,7 @@ mod tests {
     use bson::{bson, doc};
 
     use super::*;
+    use crate::documents::system_configuration::INGEST_LIMITS;
 
     fn rules(data_type: DataType, validation: &Validation) -> Rules<'_> {
         Rules { data_type, validation: Some(validation), is_secret: false }
@@ -357,6 +364,15 @@ mod tests {
             assert!(!message.contains("hunter"), "{message}");
         }
         assert!(!parse(DataType::Number, "hunter2").unwrap_err().to_string().contains("hunter"));
+        let few = Validation { r#enum: Some(vec![bson!("hunter2")]), ..Validation::default() };
+        let rules = Rules { data_type: DataType::String, validation: Some(&few), is_secret: true };
+        let message = rules.check_rules().unwrap_err().to_string();
+        assert!(message.contains("validation.enum") && !message.contains("hunter"), "{message}");
+    }
+
+    #[test]
+    fn the_settings_that_are_known_are_the_limits_that_ingest_looks_for() {
+        assert_eq!(KNOWN.map(|known| known.key), INGEST_LIMITS);
     }
 
     #[test]

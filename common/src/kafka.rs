@@ -18,6 +18,7 @@ use secrecy::ExposeSecret;
 
 use crate::event;
 use crate::settings::Kafka;
+use crate::tls;
 
 pub use topic_id::{committed_text, topic_id};
 
@@ -27,6 +28,10 @@ const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// How long the brokers are waited for to tell a topic's settings.
 const TOPIC_SETTINGS: Duration = Duration::from_secs(15);
 
+/// librdkafka has no setting for the lowest version of TLS. This one concerns TLS 1.2 alone, and this cipher needs a shared secret, which
+/// no broker has: TLS 1.2 cannot be agreed on. TLS 1.3 has ciphers of its own.
+const NO_CIPHER_OF_TLS_1_2: &str = "PSK-AES128-GCM-SHA256";
+
 /// Brokers and security of the settings; callers add what makes them a consumer or a producer.
 pub fn client_config(settings: &Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -35,6 +40,9 @@ pub fn client_config(settings: &Kafka) -> ClientConfig {
     config.set("security.protocol", &settings.security_protocol);
     if !settings.ca_file.as_os_str().is_empty() {
         config.set("ssl.ca.location", settings.ca_file.to_string_lossy());
+    }
+    if settings.security_protocol.ends_with("ssl") && settings.tls_min_version == tls::NEWEST {
+        config.set("ssl.cipher.suites", NO_CIPHER_OF_TLS_1_2);
     }
     if settings.security_protocol.starts_with("sasl") {
         config.set("sasl.mechanism", &settings.sasl_mechanism);
@@ -116,6 +124,11 @@ pub fn unreachable_brokers(settings: &Kafka, error: &KafkaError) -> anyhow::Erro
     let (reason, advice) = match first_reason(settings) {
         Some((RDKafkaErrorCode::Authentication, reason)) => {
             (reason, "kafka.username, kafka.password and kafka.sasl_mechanism are those of a user on the brokers")
+        }
+        Some((_, reason))
+            if reason.contains("alert handshake failure") || reason.contains("alert protocol version") =>
+        {
+            (reason, "the brokers speak TLS 1.3 (ssl.enabled.protocols), or that kafka.tls_min_version is TLSv1.2")
         }
         // librdkafka gives the same failure one of two codes, as its thread happens to see it.
         Some((code, reason)) if code == RDKafkaErrorCode::SSL || reason.contains("SSL routines") => (

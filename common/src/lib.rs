@@ -37,5 +37,7 @@ pub mod size;
 pub mod suspicious;
 pub mod telemetry;
 pub mod terminal;
+pub mod text;
+pub mod tls;
 pub mod tombstones;
 pub mod watchdog;

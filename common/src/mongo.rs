@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bson::{Bson, Document, doc};
+use futures::future::join_all;
 use mongodb::error::{
     Error, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
     WriteFailure,
 };
-use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, ServerAddress};
+use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria, ServerAddress, Tls};
 use mongodb::{Client, Database};
 use secrecy::ExposeSecret;
 
 use crate::settings::Mongodb;
+use crate::tls;
 use connection_string::client_options;
 
 /// The server's code for a collection that is not there.
@@ -36,6 +38,7 @@ const DIRECT_ANSWER: Duration = Duration::from_secs(2);
 /// credentials, or one that takes no transactions.
 pub async fn connect(settings: &Mongodb) -> anyhow::Result<Database> {
     let options = client_options(settings).await?;
+    refuse_old_tls(settings, &options).await?;
     let database = Client::with_options(options.clone())?.database(&settings.database);
     let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
     let unfit = match database.run_command(doc! { "hello": 1 }).selection_criteria(primary).await {
@@ -46,6 +49,29 @@ pub async fn connect(settings: &Mongodb) -> anyhow::Result<Database> {
         },
     };
     unfit.map_or(Ok(database), |why| bail!("MongoDB at {} cannot be used: {why}", hosts(settings)))
+}
+
+/// The driver takes any version that it knows, so each server is asked before it gets a password. One that does not answer is left to
+/// the driver.
+async fn refuse_old_tls(settings: &Mongodb, options: &ClientOptions) -> anyhow::Result<()> {
+    if settings.tls_min_version != tls::NEWEST || !matches!(options.tls, Some(Tls::Enabled(_))) {
+        return Ok(());
+    }
+    let shakes = options.hosts.iter().map(|host| {
+        let address = host.to_string();
+        tokio::task::spawn_blocking(move || (tls::shake(&address).ok(), address))
+    });
+    for shaken in join_all(shakes).await {
+        let (Some(agreed), address) = shaken? else { continue };
+        if agreed.protocol != tls::NEWEST {
+            bail!(
+                "MongoDB at {address} speaks {} at most, and setting mongodb.tls_min_version is TLSv1.3: start mongod so that it \
+                 speaks TLS 1.3 (--tlsDisabledProtocols without TLS1_3), or set mongodb.tls_min_version to TLSv1.2",
+                agreed.protocol
+            );
+        }
+    }
+    Ok(())
 }
 
 fn no_answer(settings: &Mongodb, error: &Error) -> anyhow::Error {
@@ -212,6 +238,39 @@ pub fn in_words(error: &anyhow::Error) -> String {
     error.chain().map(words).collect::<Vec<_>>().join(": ")
 }
 
+/// Whether an error is that of a write that would have doubled a unique key.
+pub fn is_duplicate(error: &Error) -> bool {
+    const DUPLICATE_KEY: i32 = 11_000;
+    match &*error.kind {
+        ErrorKind::Write(WriteFailure::WriteError(write)) => write.code == DUPLICATE_KEY,
+        ErrorKind::Command(command) => command.code == DUPLICATE_KEY,
+        _ => false,
+    }
+}
+
+/// How the wire to MongoDB is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Not at all.
+    Clear,
+    /// TLS with any certificate.
+    Unchecked,
+    /// TLS with a certificate that is checked.
+    Checked,
+}
+
+/// What the driver makes of the settings.
+///
+/// # Errors
+/// A connection string that cannot be used, or a name that DNS does not know.
+pub async fn wire(settings: &Mongodb) -> anyhow::Result<Wire> {
+    Ok(match client_options(settings).await?.tls {
+        None | Some(Tls::Disabled) => Wire::Clear,
+        Some(Tls::Enabled(tls)) if tls.allow_invalid_certificates == Some(true) => Wire::Unchecked,
+        Some(Tls::Enabled(_)) => Wire::Checked,
+    })
+}
+
 /// The hosts of the connection string, without its credentials.
 pub fn hosts(settings: &Mongodb) -> String {
     let uri = settings.uri.expose_secret();
@@ -235,6 +294,21 @@ mod tests {
         let error = anyhow::Error::from(Error::from(ErrorKind::Write(refused))).context("writing the users");
         let said = "the server says: E11000 duplicate key error collection: d.users index: email_1 (code 11000)";
         assert_eq!(in_words(&error), format!("writing the users: {said}"));
+    }
+
+    #[tokio::test]
+    async fn an_option_counts_however_its_name_is_spelt() {
+        for (query, expected) in [
+            ("", Wire::Clear),
+            ("?TLS=true", Wire::Checked),
+            ("?ssl=true", Wire::Checked),
+            ("?tls=false", Wire::Clear),
+            ("?tls=true&tlsinsecure=true", Wire::Unchecked),
+            ("?tls=true&tlsAllowInvalidCertificates=true", Wire::Unchecked),
+        ] {
+            let settings = Mongodb { uri: format!("mongodb://a/{query}").into(), ..Mongodb::default() };
+            assert_eq!(wire(&settings).await.unwrap(), expected, "{query}");
+        }
     }
 
     #[test]

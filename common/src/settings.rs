@@ -20,6 +20,7 @@ pub use self::retention::Retention;
 use self::shown::Layers;
 use crate::documents::system_analytics::Engine;
 use crate::event::MAX_SOURCE;
+use crate::tls;
 
 /// Where settings are read from when `--config` names no other file; it may be absent.
 pub const DEFAULT_FILE: &str = "config/analytics.toml";
@@ -70,6 +71,8 @@ pub struct Kafka {
     pub security_protocol: String,
     /// PEM file of the authority that signed the brokers' certificates; empty takes the system's.
     pub ca_file: PathBuf,
+    /// The lowest version of TLS that is taken: `TLSv1.2` or `TLSv1.3`.
+    pub tls_min_version: String,
     /// SASL mechanism: `SCRAM-SHA-256` or `SCRAM-SHA-512`.
     pub sasl_mechanism: String,
     /// SASL user name.
@@ -105,6 +108,7 @@ impl Default for Kafka {
             replication_factor: -1,
             security_protocol: "plaintext".into(),
             ca_file: PathBuf::new(),
+            tls_min_version: tls::NEWEST.into(),
             sasl_mechanism: "SCRAM-SHA-512".into(),
             username: String::new(),
             password: SecretString::default(),
@@ -132,6 +136,8 @@ pub struct Mongodb {
     pub password_file: PathBuf,
     /// PEM file of the authority that signed the servers' certificates; setting it turns TLS on.
     pub ca_file: PathBuf,
+    /// The lowest version of TLS that is taken at the start: `TLSv1.2` or `TLSv1.3`.
+    pub tls_min_version: String,
     /// How long an operation looks for a suitable server before it fails.
     #[serde(with = "duration")]
     pub server_selection_timeout: Duration,
@@ -149,6 +155,7 @@ impl Default for Mongodb {
             password: SecretString::default(),
             password_file: PathBuf::new(),
             ca_file: PathBuf::new(),
+            tls_min_version: tls::NEWEST.into(),
             server_selection_timeout: Duration::from_secs(10),
             slow_query_threshold: Duration::from_millis(200),
         }
@@ -650,6 +657,8 @@ impl Settings {
             }
         };
         let protocols = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+        one_of("kafka.tls_min_version", &self.kafka.tls_min_version, &tls::VERSIONS)?;
+        one_of("mongodb.tls_min_version", &self.mongodb.tls_min_version, &tls::VERSIONS)?;
         one_of("kafka.security_protocol", &self.kafka.security_protocol, &protocols)?;
         let strategies = ["cooperative-sticky", "range", "roundrobin"];
         one_of("kafka.partition_assignment_strategy", &self.kafka.partition_assignment_strategy, &strategies)?;
@@ -836,6 +845,7 @@ mod tests {
             ("topic = \"..\"", "kafka.topic", "letters"),
             ("security_protocol = \"tls\"", "kafka.security_protocol", "sasl_ssl"),
             ("sasl_mechanism = \"PLAIN\"", "kafka.sasl_mechanism", "SCRAM-SHA-256"),
+            ("tls_min_version = \"TLSv1.1\"", "kafka.tls_min_version", "TLSv1.2, TLSv1.3"),
             ("sasl_mechanism = \"GSSAPI\"", "kafka.sasl_mechanism", "SCRAM-SHA-512"),
             ("security_protocol = \"sasl_ssl\"", "kafka.username", "a user"),
             ("security_protocol = \"sasl_ssl\"\nusername = \"u\"", "kafka.password", "password"),

@@ -238,4 +238,28 @@ async fn the_doctor_tells_what_is_wrong_and_what_to_do() {
         assert_eq!(states(&report, check), ["red"], "{check}: {report:#}");
     }
     assert!(states(&report, "oldest personal record").contains(&"red".to_owned()), "{report:#}");
+
+    // Somebody makes MongoDB remove entries of the log by itself, and some are gone.
+    world.run_ok("admin", &["migrate"]).await;
+    let index = doc! { "key": { "at": 1 }, "name": "short", "expireAfterSeconds": 1_000_000 };
+    root.run_command(doc! { "createIndexes": "audit_log", "indexes": [index] }).await.unwrap();
+    log.delete_one(doc! { "_id": 1_i64 }).await.unwrap();
+    let (_, report) = doctor(&world).await;
+    assert_eq!(states(&report, "retention"), ["red"], "{report:#}");
+    assert!(report.to_string().contains("audit_log.short"), "{report:#}");
+    assert_eq!(states(&report, "audit log"), ["amber"], "{report:#}");
+
+    // The servers of all other tests ask for no password, not even those who have one.
+    let open = World::new("doctor-open").await;
+    let user =
+        doc! { "createUser": open.db().name(), "pwd": "of-a-test", "roles": [], "mechanisms": ["SCRAM-SHA-256"] };
+    let admin = open.db().client().database("admin");
+    admin.run_command(user).await.unwrap();
+    assert_eq!(states(&doctor(&open).await.1, "sign-in to MongoDB"), ["red"]);
+    let name = open.db().name().to_owned();
+    let open = open.with_env("MONGODB__USERNAME", &name).with_env("MONGODB__PASSWORD", "of-a-test");
+    let (_, report) = doctor(&open).await;
+    assert_eq!(states(&report, "sign-in to MongoDB"), ["red"]);
+    assert!(report.to_string().contains("lets anybody in"), "{report:#}");
+    admin.run_command(doc! { "dropUser": name }).await.unwrap();
 }

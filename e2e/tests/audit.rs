@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use bson::oid::ObjectId;
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 use common::audit::{self, Act, Action, AuditEntry, TargetKind, Verified};
 use common::keyring::Keyring;
 use e2e::guarded::Guarded;
@@ -169,6 +169,15 @@ async fn an_entry_that_is_changed_removed_or_inserted_is_found() {
     log.delete_many(doc! { "_id": { "$lt": 4_i64 } }).await.unwrap();
     assert!(broken(&world).await.contains("entries 1 to 3 were removed"));
     world.run_ok("admin", &["audit", "verify", "--first", "4"]).await;
+    for forged in [Bson::from("7"), Bson::Null, Bson::Double(6.5)] {
+        log.insert_one(doc! { "_id": &forged }).bypass_document_validation(true).await.unwrap();
+        let (_, stderr) = world.run_fail("admin", &["audit", "verify", "--first", "4"]).await;
+        assert!(stderr.contains("was inserted: its _id is"), "{forged}: {stderr}");
+        log.delete_one(doc! { "_id": &forged }).await.unwrap();
+    }
+    let args = ["audit", "verify", "--first", "4", "--noted", &format!("3:{digest}")];
+    let (code, stderr) = world.run_fail("admin", &args).await;
+    assert!(code == 2 && stderr.contains("--noted names entry 3"), "{stderr}");
 
     // The end is missed by whoever has noted it.
     log.delete_one(doc! { "_id": number }).await.unwrap();

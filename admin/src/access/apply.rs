@@ -38,6 +38,7 @@ fn role_command(command: &str, role: &Role) -> Document {
     let privileges = role.privileges.iter().map(|(resource, actions)| {
         let resource = match resource {
             Resource::Cluster { cluster } => doc! { "cluster": cluster },
+            Resource::Everything { any_resource } => doc! { "anyResource": any_resource },
             Resource::Collections { db, collection } => doc! { "db": db, "collection": collection },
         };
         Bson::from(doc! { "resource": resource, "actions": actions.iter().cloned().collect::<Vec<_>>() })

@@ -93,6 +93,7 @@ fn privileges(wanted: &Privileges, found: &Privileges) -> Vec<String> {
         let (wanted, found) = (wanted.get(resource).unwrap_or(&none), found.get(resource).unwrap_or(&none));
         let on = match resource {
             Resource::Cluster { .. } => "the cluster".to_owned(),
+            Resource::Everything { .. } => "everything".to_owned(),
             Resource::Collections { db, collection } if collection.is_empty() => {
                 format!("all collections of {}", if db.is_empty() { "all databases" } else { db })
             }

@@ -18,6 +18,9 @@ pub struct Found {
     pub users: BTreeMap<String, FoundUser>,
 }
 
+/// Stands among the address ranges of a user with a restriction that names no client: one of several is enough to get in.
+pub const ANYWHERE: &str = "of all addresses";
+
 /// A user as the server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundUser {
@@ -86,13 +89,41 @@ fn user_of(user: &Document) -> anyhow::Result<FoundUser> {
     let texts = |of: &Document, list: &str| -> BTreeSet<String> {
         of.get_array(list).into_iter().flatten().filter_map(Bson::as_str).map(str::to_owned).collect()
     };
-    let restrictions = documents(user, "authenticationRestrictions");
+    let sources = |restriction| {
+        let sources = texts(restriction, "clientSource");
+        if sources.is_empty() { BTreeSet::from([ANYWHERE.to_owned()]) } else { sources }
+    };
     Ok(FoundUser {
         mechanisms: texts(user, "mechanisms"),
         user: User {
             name: user.get_str("user").context("a user without a name")?.to_owned(),
             roles: role_names(user)?,
-            client_source: restrictions.flat_map(|restriction| texts(restriction, "clientSource")).collect(),
+            client_source: documents(user, "authenticationRestrictions").flat_map(sources).collect(),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restriction_without_a_client_lets_everybody_in() {
+        let sources = |restrictions: Vec<Document>| {
+            let user = doc! { "user": "u", "authenticationRestrictions": restrictions };
+            user_of(&user).unwrap().user.client_source.into_iter().collect::<Vec<_>>()
+        };
+        let (client, server) = (doc! { "clientSource": ["10.0.0.0/8"] }, doc! { "serverAddress": ["10.0.0.1/32"] });
+        assert_eq!(sources(vec![client.clone()]), ["10.0.0.0/8"]);
+        assert_eq!(sources(vec![client, server]), ["10.0.0.0/8", ANYWHERE]);
+        assert_eq!(sources(vec![]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_role_for_everything_is_read() {
+        let name = RoleName { role: "r".to_owned(), db: "d".to_owned() };
+        let privileges = vec![doc! { "resource": { "anyResource": true }, "actions": ["anyAction"] }];
+        let role = role_of(&name, &doc! { "privileges": privileges }).unwrap();
+        assert_eq!(role.privileges.keys().collect::<Vec<_>>(), [&Resource::Everything { any_resource: true }]);
+    }
 }

@@ -62,6 +62,12 @@ pub enum Resource {
         /// Always true.
         cluster: bool,
     },
+    /// Whatever there is.
+    Everything {
+        /// Always true.
+        #[serde(rename = "anyResource")]
+        any_resource: bool,
+    },
 }
 
 /// A user.
@@ -160,7 +166,7 @@ impl FileRole {
                 Resource::Collections { db, collection } => {
                     Resource::Collections { db: named(db, database), collection }
                 }
-                cluster @ Resource::Cluster { .. } => cluster,
+                other => other,
             };
             Privilege { resource, actions }
         });

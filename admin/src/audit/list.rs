@@ -13,6 +13,7 @@ use common::documents::audit_entry;
 use common::keyring::Keyring;
 use common::settings::Settings;
 use common::terminal::printable;
+use common::text::shortened;
 use common::{mongo, print_line, terminal};
 use futures::TryStreamExt as _;
 use mongodb::Database;
@@ -20,7 +21,7 @@ use serde::Serialize;
 
 use crate::report;
 use crate::since;
-use crate::text::{instant_text, shortened};
+use crate::text::{id_parser, instant_text};
 
 /// Letters of a digest that the table shows; --json has all.
 const DIGEST_SHOWN: usize = 17;
@@ -38,7 +39,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "ACTION", value_parser = action_parser())]
     action: Vec<String>,
     /// Only what this user of DevToolkit did, and what was done on this user: 24 hexadecimal digits. Needs the keyring
-    #[arg(long, value_name = "ID", value_parser = user_parser)]
+    #[arg(long, value_name = "ID", value_parser = id_parser)]
     user: Option<ObjectId>,
     /// Most acts to show
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
@@ -50,10 +51,6 @@ pub(super) struct Options {
 
 fn action_parser() -> impl TypedValueParser<Value = String> {
     PossibleValuesParser::new(Action::NAMES.iter().copied())
-}
-
-fn user_parser(text: &str) -> Result<ObjectId, String> {
-    ObjectId::parse_str(text).map_err(|_| format!("'{text}' is not an id, expected 24 hexadecimal digits"))
 }
 
 /// An act, as `--json` prints it.

@@ -3,15 +3,16 @@
 use anyhow::bail;
 use clap::Args;
 use common::audit::{self, Verified};
+use common::program::WrongUsage;
 use common::settings::Settings;
 use common::{mongo, print_line, terminal};
 use serde_json::json;
 
 /// Check that no entry was changed, removed or inserted
 ///
-/// Each entry has a number and the SHA-256 of the entry before. Entries that are missing at the end, and a change of the very last
-/// entry, cannot be seen from the log alone: note the number and the digest that this command prints where nobody who can write to the
-/// database can, and name them with --noted the next time.
+/// Each entry has a number and the SHA-256 of the entry before. Three things cannot be seen from the log alone: entries that are
+/// missing at the end, a change of the very last entry, and entries that were all written anew from some entry on. Note the number and
+/// the digest that this command prints where nobody who can write to the database can, and name them with --noted the next time.
 #[derive(Args, Debug)]
 pub(super) struct Options {
     /// The first entry that must be there, where the auditor has removed older ones
@@ -41,8 +42,13 @@ fn noted_parser(text: &str) -> Result<Noted, String> {
 }
 
 pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
-    let database = mongo::connect(&settings.mongodb).await?;
     let noted = options.noted.as_ref().map(|noted| (noted.number, noted.digest.as_str()));
+    if let Some((number, _)) = noted.filter(|(number, _)| *number < options.first) {
+        let first = options.first;
+        let why = format!("--noted names entry {number}, and --first says that entry {first} is the first one left");
+        return Err(WrongUsage(why).into());
+    }
+    let database = mongo::connect(&settings.mongodb).await?;
     let verified = audit::verify(&database, options.first, noted).await?;
     let Verified { entries, last, broken } = &verified;
     if options.json {

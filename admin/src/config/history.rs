@@ -4,11 +4,11 @@ use clap::Args;
 use common::configuration::store::{self, ConfigurationError};
 use common::settings::Settings;
 use common::terminal::printable;
+use common::text::shortened;
 use common::{mongo, print_line, terminal};
 
 use super::shown::Version;
 use crate::report;
-use crate::text::shortened;
 
 /// Letters of a value that the table shows; --json has all.
 const VALUE_SHOWN: usize = 60;

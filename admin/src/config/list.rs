@@ -5,12 +5,12 @@ use common::configuration::store;
 use common::documents::system_configuration::{Category, Environment};
 use common::settings::Settings;
 use common::terminal::printable;
+use common::text::shortened;
 use common::{mongo, print_line, terminal};
 
 use super::shown::Version;
 use super::{category_parser, environment_parser};
 use crate::report;
-use crate::text::shortened;
 
 /// Letters of a value that the table shows; --json has all.
 const VALUE_SHOWN: usize = 60;

@@ -18,6 +18,7 @@ use common::{mongo, print_line, terminal};
 
 use super::shown::Version;
 use super::{category_parser, data_type_parser, environment_parser};
+use crate::text::id_parser;
 
 const LONGEST_VALUE: u64 = 1_000_000;
 
@@ -42,7 +43,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(0..))]
     expect_version: Option<i64>,
     /// The user of DevToolkit who asked for it, as lastModifiedBy: 24 hexadecimal digits
-    #[arg(long, value_name = "ID", value_parser = user_parser)]
+    #[arg(long, value_name = "ID", value_parser = id_parser)]
     by: Option<ObjectId>,
     /// What the value is to be
     #[arg(long = "type", value_name = "TYPE", value_parser = data_type_parser())]
@@ -90,10 +91,6 @@ struct RuleOptions {
     /// Drop all rules that are not named here
     #[arg(long)]
     no_rules: bool,
-}
-
-pub(super) fn user_parser(text: &str) -> Result<ObjectId, String> {
-    ObjectId::parse_str(text).map_err(|_| format!("'{text}' is not an id, expected 24 hexadecimal digits"))
 }
 
 pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {

@@ -46,7 +46,7 @@ impl From<&SystemConfiguration> for Version {
             category: setting.category.as_str(),
             description: setting.description.clone(),
             data_type: setting.data_type.as_str(),
-            validation: setting.validation.clone(),
+            validation: setting.shown_validation(),
             environment: setting.environment.as_str(),
             is_active: setting.is_active,
             is_secret: setting.is_secret,

@@ -8,7 +8,8 @@ use common::keyring::Keyring;
 use common::mongo;
 use common::settings::Settings;
 
-use super::set::{print, user_parser};
+use super::set::print;
+use crate::text::id_parser;
 
 /// Take a setting out of force
 ///
@@ -23,7 +24,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(1..))]
     expect_version: Option<i64>,
     /// The user of DevToolkit who asked for it, as lastModifiedBy: 24 hexadecimal digits
-    #[arg(long, value_name = "ID", value_parser = user_parser)]
+    #[arg(long, value_name = "ID", value_parser = id_parser)]
     by: Option<ObjectId>,
     /// Print JSON instead of a sentence
     #[arg(long)]

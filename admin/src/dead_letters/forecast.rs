@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use common::event::{Accepted, Invalid, Timestamp};
 use common::sealed_days::SealedDays;
 use common::settings;
+use common::text::shortened;
 use serde::Serialize;
 
 use super::letter::{Letter, Place};
-use crate::text::shortened;
 
 /// A message that names a field and what was expected fits; a text that somebody put there need not.
 const MOST_CHARACTERS: usize = 300;

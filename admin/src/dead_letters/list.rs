@@ -8,6 +8,7 @@ use clap::Args;
 use common::print_line;
 use common::settings::Settings;
 use common::terminal::{self, printable};
+use common::text::shortened;
 use serde::Serialize;
 
 use super::filter::Filter;
@@ -16,7 +17,7 @@ use super::replayed::Replayed;
 use super::text;
 use super::topic::DeadLetterTopic;
 use crate::report;
-use crate::text::{instant_text, shortened};
+use crate::text::instant_text;
 
 /// Whoever sends nonsense may send a new source with each message.
 const MOST_KINDS_SHOWN: usize = 20;

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use chrono::{TimeDelta, Utc};
 use common::kept;
-use common::schema::diff::{Change, diff};
+use common::schema::diff::{Change, UnknownIndex, diff};
 use common::schema::{self, server};
 use common::settings::Settings;
 use mongodb::Database;
@@ -28,8 +28,6 @@ pub(super) async fn check(settings: &Settings, database: &Database) -> Vec<Findi
 
 async fn retention(settings: &Settings, database: &Database) -> anyhow::Result<Finding> {
     let wanted = schema::kept(schema::wanted(false), &settings.retention);
-    let wanted: Vec<_> =
-        wanted.into_iter().filter(|collection| settings.retention.of(&collection.name).is_some()).collect();
     let names: Vec<String> = wanted.iter().map(|collection| collection.name.clone()).collect();
     let difference = diff(&wanted, &server::read(database, &names).await?);
     // Validators and other indexes remove nothing.
@@ -40,8 +38,19 @@ async fn retention(settings: &Settings, database: &Database) -> anyhow::Result<F
         .filter(concerns)
         .map(|change| format!("{}: {}", change.what(), change.detail()))
         .collect();
+    let foreign: Vec<String> = difference
+        .unknown_indexes
+        .iter()
+        .filter(|UnknownIndex { index, .. }| index.expire_after.is_some())
+        .map(|UnknownIndex { collection, index }| format!("{collection}.{}: {index}", index.name))
+        .collect();
+    if !foreign.is_empty() {
+        let found = format!("somebody else's TTL index removes documents: {}", foreign.join("; "));
+        let todo = "find out who made it, and drop it: db.COLLECTION.dropIndex(\"NAME\")";
+        return Ok(Finding::red(RETENTION, found, todo));
+    }
     if differs.is_empty() {
-        return Ok(Finding::green(RETENTION, "the TTL indexes are those of [retention]"));
+        return Ok(Finding::green(RETENTION, "the TTL indexes are those of [retention], and there are no others"));
     }
     Ok(Finding::red(RETENTION, format!("to be {}", differs.join("; ")), "run admin migrate"))
 }

@@ -27,7 +27,8 @@ async fn look(settings: &Kafka) -> anyhow::Result<Finding> {
     let Some(topic) = found.into_iter().next() else {
         return Ok(Finding::red(CHECK, format!("there is no topic {}", settings.topic), "run admin migrate"));
     };
-    let retention = topic.config.get("retention.ms").and_then(|text| text.parse::<i64>().ok()).unwrap_or(-1);
+    let retention = topic.config.get("retention.ms").and_then(|text| text.parse::<i64>().ok());
+    let retention = retention.context("Kafka does not say the topic's retention.ms")?;
     if retention < 0 {
         return Ok(Finding::green(CHECK, "the topic keeps events for ever (retention.ms is -1)"));
     }

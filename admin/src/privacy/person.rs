@@ -5,21 +5,18 @@ use clap::Args;
 use mongodb::Database;
 
 use crate::erasure::person;
+use crate::text::id_parser;
 
 /// Who is meant.
 #[derive(Args, Debug, Clone)]
 #[group(required = true, multiple = false)]
 pub(super) struct Person {
     /// The person's id: 24 hexadecimal digits
-    #[arg(long, value_name = "ID", value_parser = object_id)]
+    #[arg(long, value_name = "ID", value_parser = id_parser)]
     user: Option<ObjectId>,
     /// The person's email address
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
-}
-
-fn object_id(text: &str) -> Result<ObjectId, String> {
-    ObjectId::parse_str(text).map_err(|_| format!("'{text}' is not an id, expected 24 hexadecimal digits"))
 }
 
 impl Person {

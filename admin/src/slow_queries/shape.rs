@@ -1,8 +1,7 @@
 //! What an operation of the profiler looks like without its values: names of fields and operators, nothing else.
 
 use bson::{Bson, Document};
-
-use crate::text::shortened;
+use common::text::shortened;
 
 const MOST_CHARACTERS: usize = 1_000;
 

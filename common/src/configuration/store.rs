@@ -3,7 +3,7 @@
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, doc};
 use futures::TryStreamExt;
-use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::error::Error;
 use mongodb::options::WriteConcern;
 use mongodb::{ClientSession, Collection, Database};
 
@@ -158,7 +158,7 @@ pub fn as_former(setting: &SystemConfiguration, replaced_at: DateTime) -> Former
         category: setting.category,
         description: setting.description.clone(),
         data_type: setting.data_type,
-        validation: setting.validation.clone(),
+        validation: setting.shown_validation(),
         environment: setting.environment,
         is_active: setting.is_active,
         is_secret: setting.is_secret,
@@ -196,7 +196,7 @@ pub async fn set(
     let is_written = match written {
         Ok(is_written) => is_written,
         // Another program made the same setting, or the same version, first.
-        Err(error) if is_duplicate(&error) => false,
+        Err(error) if mongo::is_duplicate(&error) => false,
         Err(error) => return Err(error.into()),
     };
     if is_written {
@@ -231,24 +231,15 @@ async fn write(database: &Database, session: &mut ClientSession, changed: &Chang
         return Ok(true);
     };
     let this_version = doc! { "_id": before.id, "version": before.version };
-    let replaced = settings(database).replace_one(this_version, after).session(&mut *session).await?;
-    if replaced.matched_count == 0 {
-        return Ok(false);
-    }
-    let mut kept = as_former(before, after.updated_at);
+    let replaced = settings(database).find_one_and_replace(this_version, after).session(&mut *session).await?;
+    // An erasure may have taken the user out since the setting was read: what goes to the history is what was replaced.
+    let Some(replaced) = replaced else { return Ok(false) };
+    let mut kept = as_former(&replaced, after.updated_at);
     if after.is_secret {
         kept.value = None;
     }
     former(database).insert_one(kept).session(session).await?;
     Ok(true)
-}
-
-fn is_duplicate(error: &Error) -> bool {
-    match &*error.kind {
-        ErrorKind::Write(WriteFailure::WriteError(write)) => write.code == 11_000,
-        ErrorKind::Command(command) => command.code == 11_000,
-        _ => false,
-    }
 }
 
 /// The setting as it is to be.

@@ -24,7 +24,6 @@ enumeration! {
         UsersChange = "users.change",
         UsersRead = "users.read",
         SuggestionsChange = "suggestions.change",
-        ToolsChange = "tools.change",
         DeadLettersShow = "dead_letters.show",
         DeadLettersReplay = "dead_letters.replay",
         Suspicious = "suspicious",
@@ -33,7 +32,6 @@ enumeration! {
         ConfigSet = "config.set",
         ConfigUnset = "config.unset",
         AccessApply = "access.apply",
-        Backup = "backup",
         Restore = "restore",
     }
 }
@@ -59,10 +57,8 @@ enumeration! {
         Key = "key",
         Database = "database",
         Topic = "topic",
-        Tool = "tool",
         Suggestion = "suggestion",
         Access = "access",
-        Backup = "backup",
     }
 }
 

@@ -39,6 +39,17 @@ enumeration! {
     Environment { Development = "development", Staging = "staging", Production = "production", All = "all" }
 }
 
+impl SystemConfiguration {
+    /// What the value must pass, as it may be shown: the list of a secret's allowed values holds the secret.
+    pub fn shown_validation(&self) -> Option<Validation> {
+        let mut validation = self.validation.clone()?;
+        if self.is_secret {
+            validation.r#enum = None;
+        }
+        Some(validation)
+    }
+}
+
 /// One setting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -9,6 +9,7 @@ use axum::response::Response;
 use bson::{Bson, Document, doc};
 use common::configuration::{KNOWN, Known};
 use common::documents::system_configuration::{COLLECTION, Category, SystemConfiguration};
+use common::text::shortened;
 use futures::TryStreamExt;
 
 use super::frame::Frame;
@@ -115,15 +116,13 @@ fn row(setting: &SystemConfiguration) -> Row {
 
 /// A value in a line.
 pub fn shown(value: &Bson) -> String {
-    let text = plain::json(value.clone()).to_string();
-    let shortened: String = text.chars().take(LONGEST_VALUE).collect();
-    if shortened.len() < text.len() { format!("{shortened}…") } else { shortened }
+    shortened(&plain::json(value.clone()).to_string(), LONGEST_VALUE)
 }
 
 /// What a setting takes, in words.
 pub fn allowed(setting: &SystemConfiguration) -> String {
     let mut rules = vec![setting.data_type.to_string()];
-    if let Some(validation) = &setting.validation {
+    if let Some(validation) = setting.shown_validation() {
         rules.extend(validation.min.map(|least| format!("at least {least}")));
         rules.extend(validation.max.map(|most| format!("at most {most}")));
         rules.extend(validation.pattern.as_ref().map(|pattern| format!("like {pattern}")));

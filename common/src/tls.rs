@@ -12,13 +12,21 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
 
+/// The lowest version of TLS that settings may name.
+pub const VERSIONS: [&str; 2] = ["TLSv1.2", NEWEST];
+
+/// The newest version, as [`Agreed::protocol`] has it.
+pub const NEWEST: &str = "TLSv1.3";
+
 /// How long a server may take for a step.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a server agreed to.
 #[derive(Debug)]
-pub(super) struct Agreed {
+pub struct Agreed {
+    /// `TLSv1.3`
     pub protocol: String,
+    /// The cipher's name.
     pub cipher: String,
     /// Its certificate, as DER.
     pub certificate: Vec<u8>,
@@ -28,7 +36,7 @@ pub(super) struct Agreed {
 ///
 /// # Errors
 /// The server does not answer, or speaks no TLS that we know.
-pub(super) fn shake(address: &str) -> anyhow::Result<Agreed> {
+pub fn shake(address: &str) -> anyhow::Result<Agreed> {
     let (host, _) = address.rsplit_once(':').with_context(|| format!("{address} is not host:port"))?;
     let host = host.trim_matches(['[', ']']).to_owned();
     let provider = Arc::new(ring::default_provider());
