@@ -1,11 +1,13 @@
-//! `admin access`: MongoDB's roles and users as access.json has them.
+//! `admin access`: MongoDB's roles and users, and the rights of Kafka's users, as the access.json of each has them.
 //!
 //! [`wanted`] is what the file and the settings want, [`found`] what the server has, [`difference`] compares the two, and [`apply`] carries
-//! the changes out.
+//! the changes out. [`kafka`] is the same for Kafka's ACLs.
 
 mod apply;
 pub mod difference;
 pub mod found;
+mod kafka;
+mod line;
 pub mod wanted;
 
 use std::path::PathBuf;
@@ -14,15 +16,13 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use common::audit::{self, Act, Action, TargetKind};
 use common::settings::Settings;
-use common::terminal::{self, printable};
 use common::{mongo, print_line};
-use serde::Serialize;
 
-use crate::report;
 use difference::{Change, differences};
+use line::Line;
 use wanted::Access;
 
-/// Compare MongoDB's roles and users with access.json, and bring them in order
+/// Compare MongoDB's roles and users, and Kafka's ACLs, with access.json, and bring them in order
 ///
 /// The file has a role for each program and each person's job, and a user for each. `devtoolkit` in the file stands for
 /// mongodb.database. Users sign in with SCRAM-SHA-256 alone, and from the addresses of [security.client_sources] alone, where the settings
@@ -34,7 +34,8 @@ Examples:
   admin access diff                                  what differs; exit code 1 when anything does
   admin access apply --dry-run                       what would be changed
   admin access apply                                 change it
-  admin access apply --passwords /run/secrets        the same, and create missing users with the passwords of USER/password")]
+  admin access apply --passwords /run/secrets        the same, and create missing users with the passwords of USER/password
+  admin access kafka diff                            what differs in Kafka's ACLs")]
 pub struct Options {
     #[command(subcommand)]
     command: Command,
@@ -44,6 +45,7 @@ pub struct Options {
 enum Command {
     Diff(DiffOptions),
     Apply(ApplyOptions),
+    Kafka(kafka::Options),
 }
 
 /// Show what differs; exit code 1 when anything does
@@ -74,19 +76,6 @@ struct ApplyOptions {
     json: bool,
 }
 
-/// As `--json` prints it.
-#[derive(Debug, Serialize)]
-struct Report<'a> {
-    differences: &'a [Line],
-}
-
-/// One difference in words.
-#[derive(Debug, Serialize)]
-struct Line {
-    what: String,
-    differs: String,
-}
-
 /// Runs the subcommand.
 ///
 /// # Errors
@@ -95,6 +84,7 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let (file, json) = match &options.command {
         Command::Diff(options) => (&options.file, options.json),
         Command::Apply(options) => (&options.file, options.json),
+        Command::Kafka(options) => return kafka::run(settings, options).await,
     };
     let wanted = Access::read(file, settings)?;
     let database = mongo::connect(&settings.mongodb).await?;
@@ -102,8 +92,8 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
     let changes = differences(&wanted, &found);
     let lines: Vec<Line> = changes.iter().map(line).collect();
     let dry_run = match &options.command {
-        Command::Diff(_) => true,
         Command::Apply(options) => options.dry_run,
+        _ => true,
     };
     if dry_run {
         print(&lines, json)?;
@@ -146,14 +136,9 @@ fn line(change: &Change) -> Line {
 }
 
 fn print(lines: &[Line], json: bool) -> anyhow::Result<()> {
-    if json {
-        return terminal::print_json(&Report { differences: lines });
-    }
-    if lines.is_empty() {
+    if lines.is_empty() && !json {
         print_line!("all roles and users are as they should be");
         return Ok(());
     }
-    let rows = lines.iter().map(|line| [printable(&line.what), printable(&line.differs)]);
-    print_line!("{}", report::table(["what", "differs"], rows).trim_fmt());
-    Ok(())
+    line::print(["what", "differs"], lines, json)
 }

@@ -211,7 +211,7 @@ async fn servers_speak_tls_1_3_with_the_certificates_and_less_is_refused_by_name
     let stranger = path(&stranger.join("ca.pem"));
     let world = world.with_env("MONGODB__URI", &new).with_env("MONGODB__CA_FILE", &stranger);
     let said = refused(&world).await;
-    assert!(said.contains("mongodb.ca_file") && said.contains("UnknownIssuer"), "{said}");
+    assert!(said.contains("mongodb.ca_file") && said.contains("certificate"), "{said}");
     let world = world.with_env("MONGODB__CA_FILE", &authority).with_env("KAFKA__CA_FILE", &stranger);
     let said = refused(&world).await;
     assert!(said.contains("kafka.ca_file") && said.contains("certificate"), "{said}");
