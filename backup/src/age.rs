@@ -3,6 +3,7 @@
 //! The primitives are ring's and x25519-dalek's. docs/decisions/0014 says why the format is here and not a library's.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::str::FromStr;
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -21,6 +22,8 @@ const CHUNK: usize = 64 * 1024;
 const TAG: usize = 16;
 const FILE_KEY: usize = 16;
 const PAYLOAD_NONCE: usize = 16;
+/// Bytes of a header of one recipient, with the nonce.
+const HEADER: usize = 256;
 /// A header of one recipient takes 200 bytes; more than this is no header.
 const LONGEST_HEADER: usize = 16 * 1024;
 
@@ -109,6 +112,71 @@ impl fmt::Debug for Identity {
 /// # Errors
 /// The system gives no random numbers, or the recipient is a point that takes no secret.
 pub fn seal(recipient: &Recipient, plain: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let chunks = plain.len().div_ceil(CHUNK).max(1);
+    let mut sealer = Sealer::new(recipient, Vec::with_capacity(HEADER + plain.len() + chunks * TAG))?;
+    sealer.write_all(plain)?;
+    Ok(sealer.finish()?)
+}
+
+/// Encrypts what is written to it, and writes that on. Holds one chunk.
+pub struct Sealer<W> {
+    writer: W,
+    key: LessSafeKey,
+    /// What the next chunk has so far: full only until more comes, because the last chunk is marked.
+    chunk: Zeroizing<Vec<u8>>,
+    number: usize,
+}
+
+impl<W: Write> Sealer<W> {
+    /// Writes the header.
+    ///
+    /// # Errors
+    /// As [`seal`]; nothing can be written.
+    pub fn new(recipient: &Recipient, mut writer: W) -> anyhow::Result<Self> {
+        let (header, key) = begin(recipient)?;
+        writer.write_all(&header)?;
+        Ok(Self { writer, key, chunk: Zeroizing::new(Vec::with_capacity(CHUNK + TAG)), number: 0 })
+    }
+
+    /// Writes the last chunk: without it the file is truncated.
+    ///
+    /// # Errors
+    /// Nothing can be written.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.seal_chunk(true)?;
+        Ok(self.writer)
+    }
+
+    fn seal_chunk(&mut self, is_last: bool) -> io::Result<()> {
+        let nonce = chunk_nonce(self.number, is_last);
+        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut self.chunk);
+        let tag = tag.map_err(|_| io::Error::other("a chunk cannot be encrypted"))?;
+        self.writer.write_all(&self.chunk)?;
+        self.writer.write_all(tag.as_ref())?;
+        self.chunk.clear();
+        self.number += 1;
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for Sealer<W> {
+    fn write(&mut self, plain: &[u8]) -> io::Result<usize> {
+        if self.chunk.len() == CHUNK && !plain.is_empty() {
+            self.seal_chunk(false)?;
+        }
+        let taken = plain.len().min(CHUNK - self.chunk.len());
+        self.chunk.extend_from_slice(&plain[..taken]);
+        Ok(taken)
+    }
+
+    /// Of whole chunks; what is in the open one waits.
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// The header with the payload's nonce, and the payload's key.
+fn begin(recipient: &Recipient) -> anyhow::Result<(Vec<u8>, LessSafeKey)> {
     let file_key = random::<FILE_KEY>()?;
     let ephemeral = StaticSecret::from(*random::<32>()?);
     let share = PublicKey::from(&ephemeral);
@@ -122,23 +190,9 @@ pub fn seal(recipient: &Recipient, plain: &[u8]) -> anyhow::Result<Vec<u8>> {
     let header = format!("{VERSION}\n-> X25519 {}\n{}\n---", base64(share.as_bytes()), base64(&wrapped));
     let mac = hmac::sign(&mac_key(&file_key)?, header.as_bytes());
     let nonce = random::<PAYLOAD_NONCE>()?;
-    let chunks = plain.len().div_ceil(CHUNK).max(1);
-    let mut sealed = Vec::with_capacity(header.len() + 64 + plain.len() + chunks * TAG);
-    sealed.extend_from_slice(header.as_bytes());
-    sealed.extend_from_slice(format!(" {}\n", base64(mac.as_ref())).as_bytes());
-    sealed.extend_from_slice(nonce.as_slice());
+    let header = [header.as_bytes(), format!(" {}\n", base64(mac.as_ref())).as_bytes(), nonce.as_slice()].concat();
     let key = cipher(&*derive(nonce.as_slice(), file_key.as_slice(), b"payload")?)?;
-    for number in 0..chunks {
-        let chunk = &plain[number * CHUNK..plain.len().min((number + 1) * CHUNK)];
-        let start = sealed.len();
-        sealed.extend_from_slice(chunk);
-        let nonce = chunk_nonce(number, number + 1 == chunks);
-        let tag = key
-            .seal_in_place_separate_tag(nonce, Aad::empty(), &mut sealed[start..])
-            .map_err(|_| anyhow!("a chunk cannot be encrypted"))?;
-        sealed.extend_from_slice(tag.as_ref());
-    }
-    Ok(sealed)
+    Ok((header, key))
 }
 
 /// Decrypts.
@@ -308,7 +362,12 @@ mod tests {
             let identity = Identity::generate().unwrap();
             let plain: Vec<u8> = (0..length).map(|number| (number * 31) as u8).collect();
             let sealed = seal(&identity.recipient(), &plain).unwrap();
-            prop_assert_eq!(open(&identity, &sealed).unwrap(), plain);
+            prop_assert_eq!(&open(&identity, &sealed).unwrap(), &plain);
+            let mut in_pieces = Sealer::new(&identity.recipient(), Vec::new()).unwrap();
+            for piece in plain.chunks(length / 7 + 1) {
+                in_pieces.write_all(piece).unwrap();
+            }
+            prop_assert_eq!(open(&identity, &in_pieces.finish().unwrap()).unwrap(), plain);
         }
     }
 }

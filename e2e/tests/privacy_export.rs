@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use backup::age::{self, Identity};
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, doc};
 use common::demo;
@@ -368,4 +369,58 @@ async fn who_is_not_found_is_said_and_who_has_no_account_any_more_is_found_by_id
     assert!(printed.contains("has no account"), "{printed}");
     let manifest = manifest(Path::new(&out("gone")));
     assert_eq!((&manifest["hasAccount"], lines_of(&manifest, "user_days")), (&false.into(), 1));
+}
+
+#[tokio::test]
+async fn an_encrypted_export_opens_with_the_identity_alone_and_says_what_was_done_with_the_data() {
+    let world = migrated("privacy-export-sealed").await;
+    world.run_ok("admin", &["seed-demo", "--users", "10"]).await;
+    let directory = world.directory().to_owned();
+    let path = |name: &str| directory.join(name).display().to_string();
+    let (keyring, identity) = (path("keyring.json"), path("identity"));
+    let made = world.run_ok("admin", &["backup", "create-identity", "--out", &identity, "--json"]).await;
+    let recipient = serde_json::from_str::<Value>(&made).unwrap()["recipient"].as_str().unwrap().to_owned();
+    let (plain, sealed) = (path("plain"), path("sealed"));
+    let world = world.with_env("SECURITY__KEYRING_FILE", &keyring);
+    world.run_ok("admin", &["keys", "create"]).await;
+    let (person, other) = (demo::user_id(2).to_hex(), demo::user_id(3).to_hex());
+    let export = ["privacy", "export", "--user", &person, "--out"];
+    world.run_ok("admin", &["privacy", "export", "--user", &other, "--out", &path("other")]).await;
+    world.run_ok("admin", &[&export[..], &[&plain]].concat()).await;
+    world.run_ok("admin", &[&export[..], &[&sealed, "--encrypt-to", &recipient]].concat()).await;
+
+    let identity = Identity::from_file_text(&fs::read_to_string(&identity).unwrap()).unwrap();
+    let names = |directory: &str| -> BTreeSet<String> {
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    assert_eq!(names(&sealed), names(&plain).into_iter().map(|name| name + ".age").collect());
+    let opened = |name: &str| {
+        let bytes = fs::read(Path::new(&sealed).join(format!("{name}.age"))).unwrap();
+        age::open(&identity, &bytes).unwrap()
+    };
+    let manifest: Value = serde_json::from_slice(&opened("manifest.json")).unwrap();
+    for part in manifest["collections"].as_array().unwrap().iter().chain([&manifest["summary"]]) {
+        let name = part["file"].as_str().unwrap();
+        let content = opened(name);
+        assert_eq!((part["bytes"].as_u64(), &part["sha256"]), (Some(content.len() as u64), &sha256(&content).into()));
+        if name == "users.jsonl" {
+            assert_eq!(content, fs::read(Path::new(&plain).join(name)).unwrap());
+        }
+    }
+    // Two entries of the first export, and the first one of this.
+    let entries = String::from_utf8(opened("audit_log.jsonl")).unwrap();
+    let entries: Vec<Value> = entries.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let phases: Vec<_> = entries.iter().map(|entry| entry["phase"].as_str().unwrap()).collect();
+    assert_eq!(phases, ["begun", "ended", "begun"], "{entries:?}");
+    for entry in entries {
+        assert_eq!(
+            (&entry["action"], &entry["target"]),
+            (&"privacy.export".into(), &serde_json::json!({ "kind": "person" }))
+        );
+        assert!(entry.get("who").is_none() && entry.get("previous").is_none(), "{entry}");
+    }
+    let (code, said) = world.run_fail("admin", &[&export[..], &[&sealed]].concat()).await;
+    assert!(code == 1 && said.contains("whole export already"), "{said}");
+    let (code, said) = world.run_fail("admin", &[&export[..], &[&path("x"), "--encrypt-to", "age1x"]].concat()).await;
+    assert!(code == 2 && said.contains("expected an age recipient"), "{said}");
 }

@@ -14,11 +14,12 @@ mod summary;
 use std::path::PathBuf;
 
 use anyhow::bail;
+use backup::age::Recipient;
 use bson::Bson;
 use bson::oid::ObjectId;
 use clap::Args;
 use common::audit::{self, Act, Action};
-use common::documents::tool;
+use common::documents::{audit_entry, tool};
 use common::keyring::Keyring;
 use common::print_line;
 use common::settings::Settings;
@@ -46,12 +47,14 @@ const NAMES_AT_A_TIME: usize = 500;
 /// docs/PRIVACY.md lists every field.
 ///
 /// All files show one instant of the database (read concern snapshot), also when events arrive meanwhile. Events without a
-/// user's id and events of sealed days are in no export. The topics, logs and backups are not searched.
+/// user's id and events of sealed days are in no export. The topics, logs and backups are not searched. With a keyring
+/// (security.keyring_file) audit_log.jsonl says what was done with the person's data, and what the person did as an administrator.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   admin privacy export --email ada@example.com --out ada
   admin privacy export --user 65a4f1c2e1b2a3c4d5e6f701 --out ada --json
+  admin privacy export --email ada@example.com --out ada --encrypt-to age1…
 
 Exit codes: 0 success, 1 failure (also: nobody has the address, nothing is about the user), 2 wrong usage or settings.")]
 pub(super) struct Options {
@@ -60,6 +63,9 @@ pub(super) struct Options {
     /// Where to: a directory that does not exist yet or is empty; its files are open to you alone
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Encrypt each file to this age recipient (age1…): `age --decrypt --identity FILE` opens it. The files end with .age
+    #[arg(long, value_name = "RECIPIENT", value_parser = recipient)]
+    encrypt_to: Option<Recipient>,
     /// Print the manifest instead of a table
     #[arg(long)]
     json: bool,
@@ -76,17 +82,21 @@ pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
     let database = mongo::connect(&settings.mongodb).await?;
     let id = options.who.id(&database).await?;
     let act = Act::on_person(Action::PrivacyExport, keyring.as_ref(), id);
-    audit::around(&database, act, export(&database, id, options)).await
+    audit::around(&database, act, export(&database, id, keyring.as_ref(), options)).await
 }
 
-async fn export(database: &Database, id: ObjectId, options: &Options) -> anyhow::Result<()> {
+fn recipient(text: &str) -> Result<Recipient, String> {
+    text.parse().map_err(|error: anyhow::Error| error.to_string())
+}
+
+async fn export(database: &Database, id: ObjectId, keyring: Option<&Keyring>, options: &Options) -> anyhow::Result<()> {
     let mut session = reading::snapshot(database).await?;
     let person = Subject::find(id, database, &mut session).await?;
     let mut reading = Reading::new(database, session, person);
     if !reading.finds_anything().await? {
         bail!("no document in database {} is about the user {}: check the id", database.name(), person.id);
     }
-    let output = Output::create(&options.out)?;
+    let output = Output::create(&options.out, options.encrypt_to.clone())?;
     let mut facts = Facts::default();
     let mut manifest = Manifest::new(&person, reading.schema().await?);
     for place in personal::collections_about_people() {
@@ -95,6 +105,14 @@ async fn export(database: &Database, id: ObjectId, options: &Options) -> anyhow:
         let documents = reading.write(place, &mut sink, &mut facts).await?;
         let part = sink.finish(&file)?;
         manifest.collections.push(Part { collection: Some(place.name), documents: Some(documents), ..part });
+    }
+    if let Some(keyring) = keyring {
+        let file = format!("{}.jsonl", audit_entry::COLLECTION);
+        let mut sink = output.file(&file)?;
+        let documents = reading.write_audit(&audit::digests(keyring, id), &mut sink).await?;
+        let part = sink.finish(&file)?;
+        let collection = Some(audit_entry::COLLECTION);
+        manifest.collections.push(Part { collection, documents: Some(documents), ..part });
     }
     name_tools(&mut facts, &mut reading).await?;
     let page = summary::page(&person, &manifest, &facts);

@@ -264,25 +264,28 @@ pub(super) const AUDIT_LOG: Place = impersonal(
     audit_entry::COLLECTION,
     "who did what with personal data and settings; people as keyed digests only; the auditor removes what is too old",
     &[
-        Rule { paths: &["who.user", "target.subject"], class: Class::Identifier, ..IMPERSONAL },
-        // Of those who operate the system, in their office.
-        Rule { paths: &["who.systemUser", "who.databaseUser"], class: Class::Identifier, ..IMPERSONAL },
         Rule {
-            paths: &[
-                "_id",
-                "previous",
-                "at",
-                "phase",
-                "begun",
-                "who.host",
-                "who.program",
-                "action",
-                "target.kind",
-                "target.name",
-                "detail",
-                "outcome",
-                "error",
-            ],
+            paths: &["who.user", "target.subject"],
+            class: Class::Identifier,
+            export: Export::LeftOut,
+            ..IMPERSONAL
+        },
+        // Of those who operate the system, in their office.
+        Rule {
+            paths: &["who.systemUser", "who.databaseUser"],
+            class: Class::Identifier,
+            export: Export::LeftOut,
+            ..IMPERSONAL
+        },
+        // An entry that has the digest of the person's id.
+        Rule {
+            paths: &["_id", "at", "phase", "begun", "action", "target.kind", "target.name", "outcome"],
+            export: Export::Written,
+            ..IMPERSONAL
+        },
+        Rule {
+            paths: &["previous", "who.host", "who.program", "detail", "error"],
+            export: Export::LeftOut,
             ..IMPERSONAL
         },
     ],

@@ -1,18 +1,21 @@
 //! The directory of an export: closed to everybody else, and not to be taken for a whole one before it is.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use backup::age::{Recipient, Sealer};
 use common::hex::hex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::manifest::Part;
+use crate::closed;
 
 const MANIFEST: &str = "manifest.json";
+/// What the name of an encrypted file ends with.
+const SEALED: &str = ".age";
 
 /// Refuses a directory with anything in it.
 ///
@@ -28,12 +31,12 @@ pub(super) fn expect_new(out: &Path) -> anyhow::Result<()> {
     if names.is_empty() {
         return Ok(());
     }
-    if names.iter().any(|name| name == MANIFEST) {
+    if names.iter().any(|name| name == MANIFEST || name.strip_suffix(SEALED) == Some(MANIFEST)) {
         bail!(
             "--out {shown} holds a whole export already (it has a {MANIFEST}): name a directory that is new or empty"
         );
     }
-    if names.iter().any(|name| name.ends_with(".jsonl")) {
+    if names.iter().any(|name| name.strip_suffix(SEALED).unwrap_or(name).ends_with(".jsonl")) {
         bail!(
             "--out {shown} holds an export that was interrupted (it has no {MANIFEST}): remove it (rm -r {shown}), and run this \
              again"
@@ -47,26 +50,35 @@ pub(super) fn expect_new(out: &Path) -> anyhow::Result<()> {
 /// Where an export goes.
 pub(super) struct Output {
     directory: PathBuf,
+    recipient: Option<Recipient>,
 }
 
 impl Output {
-    /// Makes the directory.
+    /// Makes the directory. With a recipient, each file is encrypted for it.
     ///
     /// # Errors
     /// As [`expect_new`]; it cannot be made.
-    pub fn create(out: &Path) -> anyhow::Result<Self> {
+    pub fn create(out: &Path, recipient: Option<Recipient>) -> anyhow::Result<Self> {
         expect_new(out)?;
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(out);
-        made.with_context(|| format!("the directory {} cannot be made", out.display()))?;
-        Ok(Self { directory: out.to_owned() })
+        closed::create_directory(out)?;
+        Ok(Self { directory: out.to_owned(), recipient })
     }
 
     /// A new file, to be written to.
     ///
     /// # Errors
     /// It is there already, or cannot be made.
-    pub fn file(&self, name: &str) -> anyhow::Result<Sink<BufWriter<Synced>>> {
-        Ok(Sink::new(BufWriter::new(Synced(closed_file(&self.directory.join(name))?))))
+    pub fn file(&self, name: &str) -> anyhow::Result<Sink> {
+        let file = BufWriter::new(closed::create(&self.path(name))?);
+        Ok(Sink::new(match &self.recipient {
+            None => Writer::Plain(file),
+            Some(recipient) => Writer::Sealed(Box::new(Sealer::new(recipient, file)?)),
+        }))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let ending = if self.recipient.is_some() { SEALED } else { "" };
+        self.directory.join(format!("{name}{ending}"))
     }
 
     /// Writes a file whose content is at hand.
@@ -87,7 +99,7 @@ impl Output {
         let json = format!("{}\n", serde_json::to_string_pretty(manifest)?);
         let partial = format!("{MANIFEST}.partial");
         self.write(&partial, json.as_bytes())?;
-        let written = fs::rename(self.directory.join(partial), self.directory.join(MANIFEST));
+        let written = fs::rename(self.path(&partial), self.path(MANIFEST));
         // In one step, and on disk when it returns.
         let written = written.and_then(|()| File::open(&self.directory)?.sync_all());
         written.with_context(|| format!("{MANIFEST} cannot be written"))?;
@@ -95,35 +107,40 @@ impl Output {
     }
 }
 
-/// A file that is on disk once it is flushed.
-pub(super) struct Synced(File);
+/// A file, encrypted or not.
+pub(super) enum Writer {
+    Plain(BufWriter<File>),
+    Sealed(Box<Sealer<BufWriter<File>>>),
+}
 
-impl Write for Synced {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+impl Writer {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(file) => file.write_all(bytes),
+            Self::Sealed(sealer) => sealer.write_all(bytes),
+        }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.sync_all()
+    /// On disk when it returns.
+    fn finish(self) -> io::Result<()> {
+        let file = match self {
+            Self::Plain(file) => file,
+            Self::Sealed(sealer) => sealer.finish()?,
+        };
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
     }
 }
 
-/// A new file that nobody else may open.
-fn closed_file(path: &Path) -> anyhow::Result<File> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.with_context(|| format!("{} cannot be made", path.display()))
-}
-
-/// Writes a file, and keeps its size, its documents and its hash.
-pub(super) struct Sink<W> {
-    writer: W,
+/// Writes a file, and keeps size and hash of what is in it.
+pub(super) struct Sink {
+    writer: Writer,
     bytes: u64,
     hash: Sha256,
     line: Vec<u8>,
 }
 
-impl<W: Write> Sink<W> {
-    pub fn new(writer: W) -> Self {
+impl Sink {
+    fn new(writer: Writer) -> Self {
         Self { writer, bytes: 0, hash: Sha256::new(), line: Vec::new() }
     }
 
@@ -155,8 +172,8 @@ impl<W: Write> Sink<W> {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn finish(mut self, file: &str) -> anyhow::Result<Part> {
-        self.writer.flush().with_context(|| format!("{file} cannot be written"))?;
+    pub fn finish(self, file: &str) -> anyhow::Result<Part> {
+        self.writer.finish().with_context(|| format!("{file} cannot be written"))?;
         let sha256 = hex(&self.hash.finalize());
         Ok(Part { collection: None, file: file.to_owned(), documents: None, bytes: self.bytes, sha256 })
     }

@@ -1,14 +1,14 @@
 //! Reads the documents about a person from one snapshot of the database, a batch at a time.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 
 use anyhow::{Context, anyhow};
 use bson::{Bson, Document, doc};
+use common::documents::audit_entry;
 use common::documents::migration::{self, Migration};
 use common::mongo;
-use common::personal::Place;
 use common::personal::projection::Projection;
+use common::personal::{self, Kind, Place};
 use indicatif::{ProgressBar, ProgressStyle};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::{ClientSession, Database};
@@ -81,12 +81,7 @@ impl Reading {
     ///
     /// # Errors
     /// MongoDB fails, or the file cannot be written.
-    pub async fn write<W: Write>(
-        &mut self,
-        place: &'static Place,
-        sink: &mut Sink<W>,
-        facts: &mut Facts,
-    ) -> anyhow::Result<u64> {
+    pub async fn write(&mut self, place: &'static Place, sink: &mut Sink, facts: &mut Facts) -> anyhow::Result<u64> {
         let failed = |error: Error| failed(place.name, &error);
         self.progress.set_prefix(place.name);
         self.progress.set_position(0);
@@ -104,6 +99,28 @@ impl Reading {
         }
         self.not_classified.extend(projection.unknown());
         self.progress.set_position(0);
+        Ok(count)
+    }
+
+    /// Writes the entries of the audit log about the person, and about what the person did; says how many. No index serves the search.
+    ///
+    /// # Errors
+    /// As [`Reading::write`].
+    pub async fn write_audit(&mut self, digests: &[String], sink: &mut Sink) -> anyhow::Result<u64> {
+        let failed = |error: Error| failed(audit_entry::COLLECTION, &error);
+        let Some(place) = personal::place(Kind::Collection, audit_entry::COLLECTION) else { return Ok(0) };
+        let mut projection = Projection::new(place);
+        let links = ["target.subject", "who.user"].map(|path| doc! { path: { "$in": digests } });
+        let entries = self.database.collection::<Document>(place.name);
+        let found = entries.find(doc! { "$or": links.to_vec() }).sort(doc! { "_id": 1 }).batch_size(BATCH);
+        let mut cursor = found.session(&mut self.session).await.map_err(failed)?;
+        let mut count = 0;
+        while let Some(entry) = cursor.next(&mut self.session).await.transpose().map_err(failed)? {
+            let seen = projection.project(entry, self.person.id);
+            sink.line(&Bson::Document(seen).into_relaxed_extjson())?;
+            count += 1;
+        }
+        self.not_classified.extend(projection.unknown());
         Ok(count)
     }
 
