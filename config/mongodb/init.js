@@ -60,6 +60,7 @@ for (const { role, db: name, ...grants } of access.roles) {
 }
 for (const { user, roles } of access.users) {
   const pwd = passwordOf(user);
-  db.getUser(user) ? db.updateUser(user, { pwd, roles }) : db.createUser({ user, pwd, roles });
+  const wanted = { pwd, roles, mechanisms: ['SCRAM-SHA-256'] };
+  db.getUser(user) ? db.updateUser(user, wanted) : db.createUser({ user, ...wanted });
 }
 print(`replica set rs0 of ${members.join(', ')}: ${access.roles.length} roles, ${access.users.length} users in order`);

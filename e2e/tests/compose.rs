@@ -386,6 +386,8 @@ async fn an_export_needs_no_other_rights(local: &Local) {
     let user = common::demo::user_id(0);
     on_demand(local, "privacy-officer", &format!("export --user {user} --out {}", directory.display())).await;
     assert!(directory.join("manifest.json").is_file());
+    // The entries of that export among others.
+    on_demand(local, "auditor", "verify").await;
 }
 
 /// The schedule makes backups at its start; whoever has the identity tries a restore.
@@ -457,7 +459,7 @@ async fn the_dashboard_needs_no_other_rights(local: &Local) -> Process {
 async fn secrets_are_made_once(local: &Local) -> BTreeMap<String, String> {
     let files = ["mongodb/keyfile", "mongodb/password", "grafana/password", "ingest/password", "aggregator/password"];
     let files = files.into_iter().chain(["dashboard/password", "admin/password", "privacy_officer/password"]);
-    let files = files.chain(["backup/password", "recovery/password", "monitor/password"]);
+    let files = files.chain(["auditor/password", "backup/password", "recovery/password", "monitor/password"]);
     let secrets = async || {
         let mut words = local.file.services["secrets"].entrypoint.clone();
         if is_root() {
@@ -632,6 +634,11 @@ async fn rights_end_there(local: &Local, made: &BTreeMap<String, String>) {
         ("dashboard", doc! { "find": "erasures" }),
         ("admin", doc! { "drop": "usage_analytics" }),
         ("admin", doc! { "createUser": "me", "pwd": "me", "roles": [] }),
+        ("auditor", doc! { "find": "users" }),
+        (
+            "auditor",
+            doc! { "update": "audit_log", "updates": [{ "q": { "_id": 1_i64 }, "u": { "$set": { "action": "x" } } }] },
+        ),
         ("privacy_officer", doc! { "find": "dead_letter_replays" }),
         ("privacy_officer", doc! { "insert": "usage_analytics", "documents": [{}] }),
         ("privacy_officer", doc! { "delete": "system_analytics", "deletes": [{ "q": {}, "limit": 0 }] }),
