@@ -136,8 +136,9 @@ async fn a_killed_rotation_goes_on_while_programs_read_and_write() {
         }
         read
     };
+    let kills = std::env::var("E2E_KILLS").map_or(12, |kills| kills.parse().unwrap());
     let rotation = async {
-        let in_time = killed(&world, &["keys", "rotate"], 12).await;
+        let in_time = killed(&world, &["keys", "rotate"], kills).await;
         assert!(in_time >= 3, "the kills came too late: {in_time}");
         let keys = Keyring::open(&path).unwrap().keys().len();
         // At most one rotation began for each kill that came after an end.
