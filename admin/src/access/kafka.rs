@@ -10,6 +10,7 @@ mod wanted;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -22,6 +23,9 @@ use rdkafka::client::DefaultClientContext;
 use super::line::{self, Line};
 use acl::Acl;
 use difference::{Difference, difference};
+
+/// How long the brokers may take to go by a change.
+const IN_FORCE: Duration = Duration::from_secs(60);
 
 /// Compare Kafka's ACLs with access.json, and bring them in order
 ///
@@ -88,7 +92,7 @@ pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
         }
         Command::Apply(_) => {
             let difference = compare().await?;
-            apply(settings, &choice.file, &difference).await?;
+            apply(settings, &choice.file, &wanted, &difference).await?;
             print(&lines(&difference), choice.json)?;
             match difference.of_everybody.len() {
                 0 => Ok(()),
@@ -103,7 +107,12 @@ async fn found(settings: &settings::Kafka, wanted: &BTreeSet<Acl>) -> anyhow::Re
     Ok(difference(wanted, &found))
 }
 
-async fn apply(settings: &Settings, file: &Path, difference: &Difference) -> anyhow::Result<()> {
+async fn apply(
+    settings: &Settings,
+    file: &Path,
+    wanted: &BTreeSet<Acl>,
+    difference: &Difference,
+) -> anyhow::Result<()> {
     let (missing, excess) = (difference.missing.clone(), difference.excess.clone());
     let changes = missing.len() + excess.len();
     if changes == 0 {
@@ -121,7 +130,28 @@ async fn apply(settings: &Settings, file: &Path, difference: &Difference) -> any
         Ok(())
     };
     let act = act.with_detail(format!("{changes} changes"));
-    audit::around(&database, act, blocking(&settings.kafka, change)).await
+    audit::around(&database, act, async {
+        blocking(&settings.kafka, change).await?;
+        in_force(&settings.kafka, wanted).await
+    })
+    .await
+}
+
+/// Waits until the brokers go by the changes: the controller hands them on in a moment.
+async fn in_force(settings: &settings::Kafka, wanted: &BTreeSet<Acl>) -> anyhow::Result<()> {
+    let started = Instant::now();
+    loop {
+        let Difference { missing, excess, .. } = found(settings, wanted).await?;
+        if missing.is_empty() && excess.is_empty() {
+            return Ok(());
+        }
+        if started.elapsed() > IN_FORCE {
+            bail!(
+                "Kafka took the changes, and does not show them after {IN_FORCE:?}; look again with admin access kafka diff"
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// librdkafka's answers are waited for on a thread of their own.
