@@ -27,6 +27,7 @@ PAGES = {
     "suggestions": "/admin/suggestions?limit=20",
     "suggestion": "/admin/suggestions?status=reviewing tbody th a",
     "config": "/admin/config",
+    "setting": "/admin/config tbody th a",
 }
 MODES = {"light": (1280, "light", False), "dark": (1280, "dark", False), "phone": (390, "light", True)}
 TALLEST = 2000

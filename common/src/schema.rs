@@ -169,6 +169,7 @@ pub fn wanted(validator_on_event_collections: bool) -> Vec<Collection> {
                 Index::on(["profile.lastName", "profile.firstName"]).for_names(),
                 Index::on(["profile.firstName", "profile.lastName"]).for_names(),
                 Index::on(["status.isSuspended", "email"]),
+                Index::on(["authentication.isVerified", "email"]),
                 Index::on(["authentication.lockedUntil"]).sparse(),
             ],
         ),

@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use common::mongo;
+use mongodb::error::ErrorKind;
 use serde::Serialize;
 
 use crate::query::BadParameter;
@@ -61,7 +62,11 @@ pub enum Failure {
 
 impl From<mongodb::error::Error> for Failure {
     fn from(error: mongodb::error::Error) -> Self {
-        Self::Database(error)
+        // A document that is not as it should be stays so: to try again does not help.
+        match *error.kind {
+            ErrorKind::BsonDeserialization(_) => Self::Internal(error.into()),
+            _ => Self::Database(error),
+        }
     }
 }
 
@@ -73,7 +78,7 @@ impl From<anyhow::Error> for Failure {
             Err(error) => error,
         };
         match error.downcast::<mongodb::error::Error>() {
-            Ok(error) => Self::Database(error),
+            Ok(error) => error.into(),
             Err(error) => Self::Internal(error),
         }
     }

@@ -3,6 +3,7 @@
 use bson::{DateTime, oid::ObjectId};
 
 use crate::failure::Failure;
+use crate::texts::known;
 
 /// The fields of a form, in the order in which they came.
 #[derive(Debug, Clone, Default)]
@@ -89,9 +90,6 @@ impl Form {
         name: impl Fn(T) -> &'static str,
     ) -> Result<T, Failure> {
         let text = self.text(field);
-        all.iter().copied().find(|known| name(*known) == text).ok_or_else(|| {
-            let names: Vec<_> = all.iter().map(|known| name(*known)).collect();
-            Failure::field(field, text, format!("one of {}", names.join(", ")))
-        })
+        known(text, all, name).map_err(|expected| Failure::field(field, text, expected))
     }
 }

@@ -1,4 +1,4 @@
-//! How often somebody may ask: attempts to sign in by address, and the API by user.
+//! How often somebody may ask: attempts to sign in by address; the API, and all data of a user, by user.
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
@@ -15,16 +15,20 @@ const ATTEMPTS: (u32, Duration) = (30, Duration::from_secs(2));
 /// Requests of one user to the API and for CSV: so many at once, and 50 a second after that.
 const REQUESTS: (u32, Duration) = (500, Duration::from_millis(20));
 
+/// Downloads of all data of a user: so many at once, and one each five minutes after that.
+const DOWNLOADS: (u32, Duration) = (3, Duration::from_secs(300));
+
 /// Counts who asks how often.
 #[derive(Debug)]
 pub struct Limits {
     attempts: DefaultKeyedRateLimiter<String>,
     requests: DefaultKeyedRateLimiter<ObjectId>,
+    downloads: DefaultKeyedRateLimiter<ObjectId>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { attempts: limiter(ATTEMPTS), requests: limiter(REQUESTS) }
+        Self { attempts: limiter(ATTEMPTS), requests: limiter(REQUESTS), downloads: limiter(DOWNLOADS) }
     }
 }
 
@@ -45,10 +49,19 @@ impl Limits {
         take(&self.requests, &user)
     }
 
+    /// Another download of everything of this user.
+    ///
+    /// # Errors
+    /// There were too many.
+    pub fn download(&self, user: ObjectId) -> Result<(), Failure> {
+        take(&self.downloads, &user)
+    }
+
     /// Forgets who has been quiet; governor itself never does.
     pub fn forget_the_quiet(&self) {
         self.attempts.retain_recent();
         self.requests.retain_recent();
+        self.downloads.retain_recent();
     }
 }
 

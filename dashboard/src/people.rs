@@ -9,13 +9,10 @@ use mongodb::options::{Collation, CollationStrength};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::names::Name;
 use crate::plain;
-use crate::query::{BadParameter, address, once, one_of};
+use crate::query::{BadParameter, LISTED, address, once, one_of, read_limit};
 
-/// Accounts of an answer, where the address does not say how many.
-const LISTED: usize = 50;
-/// Accounts of an answer at most.
-const MOST_LISTED: usize = 500;
 /// Letters of a name at least: fewer fit to a large part of all users.
 const SHORTEST_NAME: usize = 2;
 /// Letters of a text at most.
@@ -104,7 +101,7 @@ impl Search {
             role: one_of("role", role, Role::ALL, Role::as_str)?,
             status: one_of("status", status, Standing::ALL, Standing::as_str)?,
             after: read_text("after", after)?,
-            limit: read_limit(limit, LISTED, MOST_LISTED)?,
+            limit: read_limit(limit)?,
         })
     }
 
@@ -180,16 +177,6 @@ fn read_text(parameter: &str, text: Option<String>) -> Result<Option<String>, Ba
     }
 }
 
-/// How many are wanted.
-///
-/// # Errors
-/// No number, or one that is out of bounds.
-pub fn read_limit(text: Option<String>, default: usize, most: usize) -> Result<usize, BadParameter> {
-    let Some(text) = text else { return Ok(default) };
-    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
-    number.ok_or_else(|| BadParameter::new("limit", &text, format!("a number from 1 to {most}")))
-}
-
 /// Accounts, in the order of their addresses.
 #[derive(Debug, Serialize)]
 pub struct Listed {
@@ -239,20 +226,13 @@ struct Stored {
     #[serde(rename = "_id")]
     id: ObjectId,
     email: String,
-    profile: StoredName,
+    profile: Name,
     role: Role,
     subscription: StoredPlan,
     authentication: StoredAuthentication,
     usage: StoredUsage,
     status: user::Status,
     metadata: StoredMetadata,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StoredName {
-    first_name: String,
-    last_name: String,
 }
 
 #[derive(Deserialize)]
@@ -348,7 +328,7 @@ pub fn standings(
     now: DateTime,
 ) -> Vec<Standing> {
     let all = [
-        (status.is_active && !status.is_suspended, Standing::Active),
+        (status.is_open(), Standing::Active),
         (!status.is_active, Standing::Inactive),
         (status.is_suspended, Standing::Suspended),
         (locked_until.is_some_and(|until| until > now), Standing::Locked),

@@ -10,12 +10,19 @@ use chrono::{Datelike, Months};
 use common::day::Day;
 use common::documents::user::Plan;
 
+use crate::texts::known;
+
 /// Days of a period at most: tool uses are kept for a year.
 pub const MOST_DAYS: usize = 400;
 /// Slugs of a query at most.
 const MOST_TOOLS: usize = 50;
 /// Letters of a slug at most.
 const LONGEST_SLUG: usize = 100;
+
+/// Entries of a list, where the address does not say how many.
+pub const LISTED: usize = 50;
+/// Entries of a list at most.
+const MOST_LISTED: usize = 500;
 
 /// A parameter that cannot be used; the message names the parameter, what came and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -299,10 +306,17 @@ pub fn one_of<T: Copy>(
     name: impl Fn(T) -> &'static str,
 ) -> Result<Option<T>, BadParameter> {
     let Some(text) = text else { return Ok(None) };
-    all.iter().copied().find(|known| name(*known) == text).map(Some).ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(|known| name(*known)).collect();
-        BadParameter::new(parameter, &text, format!("one of {}", names.join(", ")))
-    })
+    known(&text, all, name).map(Some).map_err(|expected| BadParameter::new(parameter, &text, expected))
+}
+
+/// The number of entries of an answer.
+///
+/// # Errors
+/// No number, or one that is out of bounds.
+pub fn read_limit(text: Option<String>) -> Result<usize, BadParameter> {
+    let Some(text) = text else { return Ok(LISTED) };
+    let number = text.parse().ok().filter(|number| (1..=MOST_LISTED).contains(number));
+    number.ok_or_else(|| BadParameter::new("limit", &text, format!("a number from 1 to {MOST_LISTED}")))
 }
 
 /// `path` with parameters.
@@ -358,11 +372,9 @@ fn read_period(
 fn read_segment(plan: Option<String>, country: Option<String>) -> Result<Segment, BadParameter> {
     match (plan, country) {
         (None, None) => Ok(Segment::Everybody),
-        (Some(plan), None) => Plan::ALL
-            .iter()
-            .find(|known| known.as_str() == plan)
-            .map(|plan| Segment::Plan(*plan))
-            .ok_or_else(|| BadParameter::new("plan", &plan, format!("one of {}", Plan::NAMES.join(", ")))),
+        (Some(plan), None) => known(&plan, Plan::ALL, Plan::as_str)
+            .map(Segment::Plan)
+            .map_err(|expected| BadParameter::new("plan", &plan, expected)),
         (None, Some(country)) => {
             let is_code = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_alphabetic());
             if country.eq_ignore_ascii_case("other") {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bson::{DateTime, Document, doc, oid::ObjectId};
 use common::documents::session::{self, DeviceInfo, Session};
-use common::documents::user::{self, Role, Theme};
+use common::documents::user::{self, Role, Status, Theme};
 use common::keyring::Purpose;
 use common::secrets::{new_token, token_digest, token_filter};
 use futures::TryStreamExt;
@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::app::App;
 use crate::failure::Failure;
+use crate::names::Name;
 use crate::viewer::Viewer;
 
 /// How often a session's last use is written down.
@@ -63,23 +64,9 @@ struct Person {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Name {
-    first_name: String,
-    last_name: String,
-}
-
-#[derive(Deserialize)]
 struct Preferences {
     theme: Theme,
     language: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Status {
-    is_active: bool,
-    is_suspended: bool,
 }
 
 /// Who holds this token; none if its session ended, or its user may not sign in any more.
@@ -96,14 +83,14 @@ pub async fn viewer(app: &App, token: &str) -> Result<Option<Viewer>, Failure> {
     let Some(person) = people.find_one(doc! { "_id": session.user_id }).projection(fields).await? else {
         return Ok(None);
     };
-    if !person.status.is_active || person.status.is_suspended {
+    if !person.status.is_open() {
         return Ok(None);
     }
     touch(app, &session, now).await?;
     Ok(Some(Viewer {
         user: session.user_id,
         session: session.id,
-        name: format!("{} {}", person.profile.first_name, person.profile.last_name).trim().to_owned(),
+        name: person.profile.full(),
         role: person.role,
         theme: person.preferences.theme,
         language: person.preferences.language,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bson::{DateTime, doc, oid::ObjectId};
 use common::documents::session::DeviceInfo;
-use common::documents::user;
+use common::documents::user::{self, Status};
 use common::secrets::{Verified, hash_password, verify_password};
 use mongodb::Collection;
 use mongodb::options::ReturnDocument;
@@ -62,13 +62,6 @@ struct Authentication {
     failed_login_attempts: i64,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Status {
-    is_active: bool,
-    is_suspended: bool,
-}
-
 /// Tries it.
 ///
 /// # Errors
@@ -91,7 +84,7 @@ pub async fn sign_in(app: &App, email: &str, password: &str, device: DeviceInfo)
     }
     let now = DateTime::now();
     let mut set = doc! { "authentication.failedLoginAttempts": 0_i64 };
-    let may = account.status.is_active && !account.status.is_suspended;
+    let may = account.status.is_open();
     if may {
         set.insert("status.lastLogin", now);
     }

@@ -1,6 +1,6 @@
 //! Suggestions as moderators review them: one query behind page, CSV and JSON, and what may be changed.
 
-use bson::{DateTime, Document, doc, oid::ObjectId};
+use bson::{DateTime, Document, RawDocument, RawDocumentBuf, deserialize_from_slice, doc, oid::ObjectId};
 use common::documents::suggestion::{self, Category, Effort, Implementation, Priority, Status, Suggestion, Type};
 use common::documents::user::{self, Role};
 use futures::TryStreamExt;
@@ -11,16 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::changed_meanwhile;
 use crate::app::App;
 use crate::failure::Failure;
-use crate::people::read_limit;
+use crate::names::Name;
 use crate::plain;
-use crate::query::{BadParameter, address, once, one_of};
+use crate::query::{BadParameter, LISTED, address, once, one_of, read_limit};
 use crate::record::{around, on_suggestion};
 use crate::viewer::Viewer;
 
-/// Suggestions of an answer, where the address does not say how many.
-const LISTED: usize = 50;
-/// Suggestions of an answer at most.
-const MOST_LISTED: usize = 500;
 /// People to whom work can be assigned.
 const MOST_STAFF: i64 = 200;
 
@@ -153,7 +149,7 @@ impl Queue {
             is_mine: one_of("assigned", assigned, &["me"], |me| me)?.is_some(),
             order: one_of("sort", sort, Order::ALL, Order::as_str)?.unwrap_or(Order::Votes),
             after: after.map(|text| read_place(&text)).transpose()?,
-            limit: read_limit(limit, LISTED, MOST_LISTED)?,
+            limit: read_limit(limit)?,
         })
     }
 
@@ -218,6 +214,17 @@ impl Queue {
         filter
     }
 
+    /// Where this suggestion stands in the order; none where it says neither.
+    fn place_of(&self, suggestion: &RawDocument) -> Option<String> {
+        let value = match self.order {
+            Order::Votes => suggestion.get_document("votes").ok()?.get_i64("upvotes").ok()?,
+            Order::Newest | Order::Oldest => {
+                suggestion.get_document("metadata").ok()?.get_datetime("createdAt").ok()?.timestamp_millis()
+            }
+        };
+        Some(format!("{value}-{}", suggestion.get_object_id("_id").ok()?))
+    }
+
     fn sort(&self) -> Document {
         let way = if self.order.is_falling() { -1 } else { 1 };
         doc! { self.order.field(): way, "_id": way }
@@ -234,6 +241,8 @@ fn read_place(text: &str) -> Result<Place, BadParameter> {
 pub struct Listed {
     /// The suggestions.
     pub suggestions: Vec<Line>,
+    /// Documents that are not as they should be, and are left out.
+    pub unreadable: usize,
     /// What `after` is for the next ones; null where these are the last.
     pub next: Option<String>,
 }
@@ -276,22 +285,31 @@ fn all(database: &Database) -> Collection<Suggestion> {
 /// The suggestions of a queue.
 ///
 /// # Errors
-/// MongoDB does not answer, or a document is not as it should be.
+/// MongoDB does not answer.
 pub async fn list(database: &Database, viewer: ObjectId, queue: &Queue) -> Result<Listed, Failure> {
     let limit = i64::try_from(queue.limit + 1).unwrap_or(i64::MAX);
-    let all = all(database);
-    let find = all.find(queue.filter(viewer)).sort(queue.sort()).limit(limit);
-    // Everybody who voted is in the document, and not needed here.
-    let found = find.projection(doc! { "votes.voters": { "$slice": 0 } }).await?;
-    let mut found: Vec<Suggestion> = found.try_collect().await?;
+    let mut found = raw(database, queue.filter(viewer), queue.sort(), limit).await?;
     let has_more = found.len() > queue.limit;
     found.truncate(queue.limit);
-    let place = |last: &Suggestion| match queue.order {
-        Order::Votes => format!("{}-{}", last.votes.upvotes, last.id),
-        Order::Newest | Order::Oldest => format!("{}-{}", last.metadata.created_at.timestamp_millis(), last.id),
-    };
-    let next = found.last().filter(|_| has_more).map(place);
-    Ok(Listed { suggestions: found.into_iter().map(line).collect(), next })
+    let suggestions = readable(&found);
+    let next = found.iter().rev().filter(|_| has_more).find_map(|last| queue.place_of(last));
+    Ok(Listed { unreadable: found.len() - suggestions.len(), suggestions, next })
+}
+
+async fn raw(
+    database: &Database,
+    filter: Document,
+    sort: Document,
+    limit: i64,
+) -> Result<Vec<RawDocumentBuf>, Failure> {
+    let all = database.collection::<RawDocumentBuf>(suggestion::COLLECTION);
+    // Everybody who voted is in the document, and not needed here.
+    let find = all.find(filter).sort(sort).limit(limit).projection(doc! { "votes.voters": { "$slice": 0 } });
+    Ok(find.await?.try_collect().await?)
+}
+
+fn readable(found: &[RawDocumentBuf]) -> Vec<Line> {
+    found.iter().filter_map(|document| deserialize_from_slice(document.as_bytes()).ok()).map(line).collect()
 }
 
 fn line(suggestion: Suggestion) -> Line {
@@ -333,15 +351,13 @@ pub async fn read(database: &Database, id: ObjectId) -> Result<Suggestion, Failu
     found.ok_or_else(none_such)
 }
 
-/// The latest suggestions of a user.
+/// The latest suggestions of a user, as far as they can be read.
 ///
 /// # Errors
-/// MongoDB does not answer, or a document is not as it should be.
+/// MongoDB does not answer.
 pub async fn of_user(database: &Database, user: ObjectId, most: i64) -> Result<Vec<Line>, Failure> {
-    let all = all(database);
-    let find = all.find(doc! { "userId": user }).sort(doc! { "metadata.createdAt": -1 }).limit(most);
-    let found: Vec<Suggestion> = find.projection(doc! { "votes.voters": { "$slice": 0 } }).await?.try_collect().await?;
-    Ok(found.into_iter().map(line).collect())
+    let found = raw(database, doc! { "userId": user }, doc! { "metadata.createdAt": -1 }, most).await?;
+    Ok(readable(&found))
 }
 
 fn none_such() -> Failure {
@@ -357,17 +373,10 @@ pub struct Named {
     profile: Name,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Name {
-    first_name: String,
-    last_name: String,
-}
-
 impl Named {
     /// First and last name.
     pub fn name(&self) -> String {
-        format!("{} {}", self.profile.first_name, self.profile.last_name).trim().to_owned()
+        self.profile.full()
     }
 }
 

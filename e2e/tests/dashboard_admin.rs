@@ -95,6 +95,29 @@ async fn a_search_finds_just_the_users_that_fit_page_by_page() {
     assert_eq!(link.captures_iter(&page).map(|link| link.extract::<1>().1[0].to_owned()).collect::<Vec<_>>(), ids);
     assert!(page.contains(r#"rel="next""#));
 
+    // Each of them is in the audit log, the page too.
+    let looked = doc! { "action": "users.read", "detail": "a list of users", "phase": "ended" };
+    let log = stage.world.db().collection::<Document>("audit_log");
+    let before = log.count_documents(looked.clone()).await.unwrap();
+    admin.page("/admin/users?status=unverified").await;
+    assert_eq!(log.count_documents(looked).await.unwrap(), before + 1);
+
+    // What few accounts are like is found by an index, and not by a look at each account.
+    stage.world.db().run_command(doc! { "profile": 2 }).await.unwrap();
+    for status in ["unverified", "suspended", "locked"] {
+        admin.json(&format!("/api/v1/users?status={status}")).await;
+    }
+    stage.world.db().run_command(doc! { "profile": 0 }).await.unwrap();
+    let profile = stage.world.db().collection::<Document>("system.profile");
+    let searches = doc! { "command.find": "users", "command.sort": { "email": 1 } };
+    let searches: Vec<Document> = profile.find(searches).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(searches.len(), 3);
+    for search in searches {
+        let number = |field| search.get(field).and_then(|value| value.as_i32().map(i64::from).or(value.as_i64()));
+        let (examined, returned) = (number("docsExamined").unwrap(), number("nreturned").unwrap());
+        assert!(examined <= returned + 1, "{search}");
+    }
+
     for (query, parameter) in
         [("plan=gold", "plan"), ("name=x", "name"), ("limit=1000", "limit"), ("email[$gt]=", "email[$gt]")]
     {
@@ -308,6 +331,19 @@ async fn a_moderator_reviews_a_suggestion_in_order_and_never_two_at_once() {
     let fields = [("csrf", csrf.as_str()), ("seen", "1000"), ("status", "reviewing")];
     assert_eq!(moderator.post(&format!("{page}/status"), &fields, &[]).await.status, 409);
     assert_eq!(now().await, before);
+    // One that is not stored as it should be hides no other.
+    let all = stage.world.db().collection::<Document>("suggestions");
+    let broken = doc! { "$set": { "priority": 7, "status": "pending", "votes.upvotes": 1_000_000_i64 } };
+    all.update_one(doc! { "_id": id }, broken).bypass_document_validation(true).await.unwrap();
+    let listed = moderator.json("/api/v1/suggestions?limit=5").await;
+    assert_eq!((listed["unreadable"].as_i64(), listed["suggestions"].as_array().unwrap().len()), (Some(1), 4));
+    assert!(moderator.page("/admin/suggestions?limit=5").await.contains("1 suggestions are not stored as they should"));
+    let rest = all_of(&moderator, "/api/v1/suggestions?status=all", "suggestions").await;
+    assert_eq!(rest.len() as u64, all.count_documents(doc! {}).await.unwrap() - 1);
+    assert_eq!(moderator.get(&page).await.status, 500, "to try again does not help");
+    all.delete_one(doc! { "_id": id }).await.unwrap();
+    let page = format!("/admin/suggestions/{}", rest[0]["id"].as_str().unwrap());
+
     // A moderator is led to no account.
     assert!(!moderator.page(&page).await.contains("/admin/users/"));
 }

@@ -88,6 +88,11 @@ async fn a_profile_is_edited_and_the_data_taken_away_without_secrets_and_without
             && !answer.body.contains("argon2")
             && !answer.body.contains("sessionToken")
     );
+    // It reads every event of the person: not as often as somebody likes.
+    let again = [user.get("/account/data").await, user.get("/account/data").await, user.get("/account/data").await];
+    assert_eq!(again.each_ref().map(|answer| answer.status), [200, 200, 429]);
+    assert!(again[2].headers["retry-after"].parse::<u64>().unwrap() > 1);
+    assert_eq!(stage.signed_in("admin").await.get("/account/data").await.status, 200);
 }
 
 #[tokio::test]
@@ -118,6 +123,20 @@ async fn an_account_is_deleted_with_its_password_and_erased_by_the_operator() {
     let keyring = Keyring::open(&stage.world.directory().join("keyring.json")).unwrap();
     let asked = doc! { "action": "privacy.erase", "who.user": { "$in": audit::digests(&keyring, id) } };
     assert_eq!(stage.world.db().collection::<Document>("audit_log").count_documents(asked).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn an_administrator_does_not_delete_the_own_account() {
+    let stage = with_keyring("dash-last").await;
+    let admin = stage.signed_in("admin").await;
+    let page = admin.page("/").await;
+    assert!(page.contains("Ask another administrator") && !page.contains(r#"action="/account/delete""#), "{page}");
+    let refused = admin.send_form("/", "/account/delete", &[("password", PASSWORD)]).await;
+    assert!(refused.status == 403 && refused.body.contains("another administrator"), "{}", refused.body);
+    assert!(stage.user("admin@example.com").await.status.is_active);
+    let requests = stage.world.db().collection::<Document>("privacy_requests");
+    assert_eq!(requests.count_documents(doc! {}).await.unwrap(), 0);
+    assert!(stage.signed_in("moderator").await.page("/").await.contains(r#"action="/account/delete""#));
 }
 
 #[tokio::test]

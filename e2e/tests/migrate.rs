@@ -61,6 +61,7 @@ const INDEXES: &[(&str, &[&str])] = &[
             "profile.lastName:1,profile.firstName:1",
             "profile.firstName:1,profile.lastName:1",
             "status.isSuspended:1,email:1",
+            "authentication.isVerified:1,email:1",
             "authentication.lockedUntil:1 sparse",
         ],
     ),

@@ -231,6 +231,13 @@ pub struct Status {
     pub last_activity: Option<DateTime>,
 }
 
+impl Status {
+    /// Whether its user may sign in.
+    pub fn is_open(&self) -> bool {
+        self.is_active && !self.is_suspended
+    }
+}
+
 /// Where an account comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

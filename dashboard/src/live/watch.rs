@@ -1,6 +1,6 @@
 //! The task that reads for all viewers, and what it tells them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,19 +17,19 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::events;
-use super::window::{Numbers, Window, hour, slice_of};
+use super::window::{Numbers, OF_MINUTE, SLICE, Window, hour};
 use crate::metrics;
 
 /// Between two readings, where a reading is quick.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// A reading takes a tenth of the time at most.
 const REST: u32 = 9;
-/// For a reading; the first one is of an hour.
+/// For a minute of events.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// After so long a reading begins no further minute: the next one goes on there, and the page shows what there is.
+const BUDGET: Duration = Duration::from_secs(2);
 /// Slices that are read again with each reading, because events arrive late.
-const FRESH: i64 = 6;
-/// Slices of the older part of the hour that are read again with each reading, in turn.
-const IN_TURN: i64 = 6;
+const FRESH: i64 = OF_MINUTE;
 /// Nobody reads on for a page that was looked at so long ago.
 const ATTENTION: Duration = Duration::from_secs(60);
 /// How long a page waits for numbers.
@@ -53,6 +53,8 @@ pub struct Seen {
     pub took: Duration,
     /// Documents of it that could not be read.
     pub unreadable: usize,
+    /// Milliseconds of the hour that are still to be read.
+    pub missing: i64,
     /// The numbers.
     pub numbers: Arc<Numbers>,
     /// Names and slugs of the tools in them.
@@ -130,15 +132,16 @@ impl Live {
             }
             let begin = Instant::now();
             let read = tokio::select! {
-                read = tokio::time::timeout(PATIENCE, reader.read()) => read,
+                read = reader.read() => read,
                 () = self.shutdown.cancelled() => return,
             };
             let took = begin.elapsed();
-            let read = read.unwrap_or_else(|_| Err(anyhow!("reading took over {} s", PATIENCE.as_secs())));
             metrics::live_read(read.is_ok(), took);
+            // What is missing is read without a rest.
+            let rest = if read.as_ref().is_ok_and(|read| read.missing > 0) { Duration::ZERO } else { took * REST };
             self.tell(read, took);
             tokio::select! {
-                () = tokio::time::sleep(INTERVAL.max(took * REST)) => {}
+                () = tokio::time::sleep(INTERVAL.max(rest)) => {}
                 () = self.shutdown.cancelled() => return,
             }
         }
@@ -146,8 +149,9 @@ impl Live {
 
     fn tell(&self, read: anyhow::Result<Read>, took: Duration) {
         match read {
-            Ok(Read { numbers, tools, unreadable }) => {
-                let seen = Seen { at: DateTime::now(), took, unreadable, numbers: Arc::new(numbers), tools };
+            Ok(Read { numbers, tools, unreadable, missing }) => {
+                let missing = missing * SLICE;
+                let seen = Seen { at: DateTime::now(), took, unreadable, missing, numbers: Arc::new(numbers), tools };
                 self.state.send_replace(State { seen: Some(seen), blind: None });
             }
             Err(error) => {
@@ -170,13 +174,15 @@ struct Read {
     numbers: Numbers,
     tools: Arc<HashMap<ObjectId, (String, String)>>,
     unreadable: usize,
+    /// Slices.
+    missing: i64,
 }
 
 struct Reader {
     database: Database,
     window: Window,
-    /// The slice up to which everything was read; none before the first reading.
-    read_to: Option<i64>,
+    /// The older slices that were read when they were no longer [`FRESH`].
+    known: BTreeSet<i64>,
     /// The older slice that is read again next.
     turn: i64,
     tools: Arc<HashMap<ObjectId, (String, String)>>,
@@ -184,25 +190,42 @@ struct Reader {
 
 impl Reader {
     fn new(database: Database) -> Self {
-        Self { database, window: Window::default(), read_to: None, turn: 0, tools: Arc::default() }
+        Self { database, window: Window::default(), known: BTreeSet::new(), turn: 0, tools: Arc::default() }
     }
 
+    /// Reads the fresh slices, and of the others as many as there is time for.
     async fn read(&mut self) -> anyhow::Result<Read> {
+        let begin = Instant::now();
         let now = DateTime::now().timestamp_millis();
-        let (fresh, older) = plan(now, self.read_to, self.turn);
-        let mut unreadable = 0;
-        for slices in [older.clone(), fresh.clone()].into_iter().flatten() {
-            let mut found = Vec::new();
-            unreadable += events::read(&self.database, &slices, |event| found.push(event)).await?;
-            // Only now: a reading that fails leaves what is known.
-            self.window.clear(slices, now);
-            found.into_iter().for_each(|event| self.window.add(event));
+        let fresh = fresh(now);
+        let mut unreadable = self.take(&fresh, now).await?;
+        self.known.retain(|slice| hour(now).contains(slice));
+        let (mut older, is_turn) = older(now, &self.known, self.turn);
+        while let Some(slices) = older.pop_front() {
+            unreadable += self.take(&slices, now).await?;
+            if is_turn {
+                self.turn = slices.end;
+            }
+            self.known.extend(slices);
+            if begin.elapsed() > BUDGET {
+                break;
+            }
         }
-        self.read_to = Some(slice_of(now));
-        self.turn = older.map_or(self.turn, |older| older.end);
         let numbers = self.window.numbers(now);
         self.name_tools(&numbers).await?;
-        Ok(Read { numbers, tools: Arc::clone(&self.tools), unreadable })
+        let missing: i64 = older.iter().map(|slices| slices.end - slices.start).sum();
+        Ok(Read { numbers, tools: Arc::clone(&self.tools), unreadable, missing })
+    }
+
+    /// A reading that fails leaves what is known.
+    async fn take(&mut self, slices: &Range<i64>, now: i64) -> anyhow::Result<usize> {
+        let mut found = Window::default();
+        let read = events::read(&self.database, slices, |event| found.add(event));
+        let unreadable = tokio::time::timeout(PATIENCE, read)
+            .await
+            .map_err(|_| anyhow!("reading a minute of events took over {} s", PATIENCE.as_secs()))??;
+        self.window.put(slices, found, now);
+        Ok(unreadable)
     }
 
     async fn name_tools(&mut self, numbers: &Numbers) -> anyhow::Result<()> {
@@ -234,51 +257,89 @@ impl Reader {
     }
 }
 
-/// The slices to read: all that are new, with some before them; and some of the older ones, in turn.
-fn plan(now: i64, read_to: Option<i64>, turn: i64) -> (Option<Range<i64>>, Option<Range<i64>>) {
+/// The slices that are read with each reading; the next one too, for senders' clocks may be ahead of ours.
+fn fresh(now: i64) -> Range<i64> {
     let hour = hour(now);
-    // The next slice too: senders' clocks may be ahead of ours.
-    let end = hour.end + 1;
-    let Some(read_to) = read_to.filter(|read_to| *read_to >= hour.start && *read_to < hour.end) else {
-        return (Some(hour.start..end), None);
-    };
-    let fresh = (read_to.min(hour.end - 1) - FRESH + 1).max(hour.start)..end;
-    let begin = if (hour.start..fresh.start).contains(&turn) { turn } else { hour.start };
-    let older = begin..(begin + IN_TURN).min(fresh.start);
-    (Some(fresh), Some(older).filter(|older| !older.is_empty()))
+    hour.end - FRESH..hour.end + 1
+}
+
+/// The older slices to read, a minute at a time: those that are not known, the latest first; where all are, the next ones in turn,
+/// and whether it is so.
+fn older(now: i64, known: &BTreeSet<i64>, turn: i64) -> (VecDeque<Range<i64>>, bool) {
+    let older = hour(now).start..fresh(now).start;
+    let mut missing: VecDeque<Range<i64>> = VecDeque::new();
+    for slice in older.clone().rev().filter(|slice| !known.contains(slice)) {
+        match missing.back_mut() {
+            Some(last) if last.start == slice + 1 && last.end - slice <= OF_MINUTE => last.start = slice,
+            _ => missing.push_back(slice..slice + 1),
+        }
+    }
+    if !missing.is_empty() {
+        return (missing, false);
+    }
+    let begin = if older.contains(&turn) { turn } else { older.start };
+    (VecDeque::from([begin..(begin + OF_MINUTE).min(older.end)]), true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NOW: i64 = 1_700_000_000_000;
+
+    /// Reads as [`Reader::read`] does, so many ranges at a time.
+    fn read(now: i64, known: &mut BTreeSet<i64>, turn: &mut i64, most: usize) -> Vec<i64> {
+        known.retain(|slice| hour(now).contains(slice));
+        let (older, is_turn) = older(now, known, *turn);
+        let mut slices: Vec<i64> = fresh(now).collect();
+        for range in older.into_iter().take(most) {
+            assert!(range.end <= fresh(now).start && range.start >= hour(now).start);
+            if is_turn {
+                *turn = range.end;
+            }
+            known.extend(range.clone());
+            slices.extend(range);
+        }
+        slices
+    }
+
     #[test]
-    fn every_slice_of_the_hour_is_read_again_within_a_hundred_readings() {
-        let mut now = 1_700_000_000_000;
-        let (first, none) = plan(now, None, 0);
-        assert_eq!((first, none), (Some(hour(now).start..hour(now).end + 1), None));
-        let (mut read_to, mut turn) = (slice_of(now), 0);
-        let mut seen = std::collections::BTreeSet::new();
+    fn every_slice_of_the_hour_is_read_again_within_some_minutes() {
+        let (mut now, mut known, mut turn) = (NOW, BTreeSet::new(), 0);
+        let first: BTreeSet<i64> = read(now, &mut known, &mut turn, 1_000).into_iter().collect();
+        assert!(hour(now).all(|slice| first.contains(&slice)));
+        let mut seen = BTreeSet::new();
         for _ in 0..100 {
             now += INTERVAL.as_millis() as i64;
-            let (fresh, older) = plan(now, Some(read_to), turn);
-            let (fresh, older) = (fresh.unwrap(), older.unwrap());
-            assert!(fresh.contains(&slice_of(now)) && fresh.contains(&read_to) && older.end <= fresh.start);
-            seen.extend(fresh);
-            turn = older.end;
-            seen.extend(older);
-            read_to = slice_of(now);
+            seen.extend(read(now, &mut known, &mut turn, 1_000));
         }
         assert!(hour(now).all(|slice| seen.contains(&slice)));
     }
 
     #[test]
-    fn after_a_pause_everything_since_is_read() {
-        let now = 1_700_000_000_000;
-        let read_to = slice_of(now) - 100;
-        let (fresh, _) = plan(now, Some(read_to), 0);
-        assert_eq!(fresh, Some(read_to - FRESH + 1..slice_of(now) + 2));
-        let (fresh, _) = plan(now, Some(slice_of(now) - 5_000), 0);
-        assert_eq!(fresh, Some(hour(now).start..hour(now).end + 1));
+    fn an_hour_that_takes_many_readings_is_caught_up_with_the_latest_minutes_first() {
+        let (mut now, mut known, mut turn) = (NOW, BTreeSet::new(), 0);
+        let mut lengths = Vec::new();
+        for _ in 0..30 {
+            now += 5_000;
+            read(now, &mut known, &mut turn, 3);
+            let missing = older(now, &known, turn);
+            lengths.push(if missing.1 { 0 } else { missing.0.len() });
+            assert!(known.contains(&(fresh(now).start - 1)), "the latest comes first");
+        }
+        assert!(lengths[0] > 50 && lengths[29] == 0, "{lengths:?}");
+    }
+
+    #[test]
+    fn a_slice_that_is_no_longer_fresh_is_read_once_more_and_so_is_a_pause() {
+        let (mut known, mut turn) = (BTreeSet::new(), 0);
+        read(NOW, &mut known, &mut turn, 1_000);
+        let later = NOW + 10_000;
+        assert_eq!(older(later, &known, turn), (VecDeque::from([fresh(NOW).start..fresh(later).start]), false));
+        let later = NOW + 600_000;
+        let (missing, is_turn) = older(later, &known, turn);
+        let slices: BTreeSet<i64> = missing.into_iter().flatten().collect();
+        assert_eq!(slices, (fresh(NOW).start..fresh(later).start).collect());
+        assert!(!is_turn);
     }
 }

@@ -16,7 +16,7 @@ pub const SLICE: i64 = 10_000;
 /// Slices of an hour.
 const SLICES: i64 = 360;
 /// Slices of a minute.
-const OF_MINUTE: i64 = 6;
+pub const OF_MINUTE: i64 = 6;
 /// Tools that are named.
 const TOP: usize = 10;
 
@@ -74,10 +74,11 @@ pub fn hour(now: i64) -> Range<i64> {
 pub struct Window(BTreeMap<i64, Slice>);
 
 impl Window {
-    /// Forgets what was known of these slices, and everything that is over an hour old.
-    pub fn clear(&mut self, slices: Range<i64>, now: i64) {
+    /// Takes what was read of these slices for what was known of them, and forgets everything that is over an hour old.
+    pub fn put(&mut self, slices: &Range<i64>, read: Self, now: i64) {
         let hour = hour(now);
         self.0.retain(|slice, _| hour.contains(slice) && !slices.contains(slice));
+        self.0.extend(read.0);
     }
 
     /// Counts an event.
@@ -281,12 +282,12 @@ mod tests {
             let now = 3 * 3_600_000 - 1;
             let hour = hour(now);
             let of_hour = || events.iter().filter(|event| hour.contains(&slice_of(event.at)));
-            let (mut once, mut again) = (Window::default(), Window::default());
+            let (mut once, mut again, mut read) = (Window::default(), Window::default(), Window::default());
             of_hour().for_each(|event| once.add(*event));
             of_hour().for_each(|event| again.add(*event));
             let slices = slice_of(cut)..hour.end;
-            again.clear(slices.clone(), now);
-            of_hour().filter(|event| slices.contains(&slice_of(event.at))).for_each(|event| again.add(*event));
+            of_hour().filter(|event| slices.contains(&slice_of(event.at))).for_each(|event| read.add(*event));
+            again.put(&slices, read, now);
             let (once, again) = (once.numbers(now), again.numbers(now));
             prop_assert_eq!(once.last_60_minutes.events, again.last_60_minutes.events);
             prop_assert_eq!(once.last_5_minutes.top_tools, again.last_5_minutes.top_tools);

@@ -14,8 +14,8 @@ use common::documents::system_analytics::{Rollup, SystemAnalytics};
 
 use super::days;
 use super::frame::Frame;
-use super::home::minute;
 use super::respond;
+use super::times::minute;
 use crate::app::App;
 use crate::chart::{self, Point, Svg};
 use crate::failure::Failure;

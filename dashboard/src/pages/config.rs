@@ -13,8 +13,8 @@ use common::text::shortened;
 use futures::TryStreamExt;
 
 use super::frame::Frame;
-use super::home::minute;
 use super::respond;
+use super::times::minute;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::plain;

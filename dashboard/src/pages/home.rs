@@ -1,61 +1,27 @@
 //! `/`: a user's own page, and the forms on it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
 use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use bson::{DateTime, doc, oid::ObjectId};
+use bson::{DateTime, doc};
 use common::day::Day;
-use common::documents::Session;
-use common::documents::activity_log::Action;
 use common::documents::user::{self, ProfileVisibility, Theme, User};
 
 use super::frame::Frame;
 use super::mine;
 use super::respond;
-use super::tools::tool_path;
+use super::times::date;
+use super::usage::{SessionRow, Usage, session_row};
 use crate::access::redirect;
 use crate::app::App;
-use crate::chart::{self, Svg};
 use crate::failure::Failure;
 use crate::form::Form;
-use crate::person::{self, Happened, Person, What};
+use crate::person;
 use crate::sessions::{self, Which};
 use crate::viewer::Viewer;
-use crate::words::Language;
-
-pub(super) struct Limit {
-    pub(super) name: &'static str,
-    pub(super) used: i64,
-    pub(super) limit: i64,
-    pub(super) left: String,
-}
-
-pub(super) struct Recent {
-    pub(super) at: String,
-    pub(super) what: String,
-    pub(super) link: String,
-    pub(super) failed: bool,
-}
-
-pub(super) struct Favourite {
-    pub(super) name: String,
-    pub(super) link: String,
-    pub(super) uses: String,
-    pub(super) bar: Svg,
-}
-
-pub(super) struct SessionRow {
-    pub(super) id: String,
-    pub(super) device: String,
-    pub(super) address: String,
-    pub(super) began: String,
-    pub(super) used: String,
-    pub(super) is_this: bool,
-}
 
 #[derive(Template)]
 #[template(path = "home.html")]
@@ -66,13 +32,7 @@ struct Page<'a> {
     user: &'a User,
     plan_until: String,
     member_since: String,
-    limits: Vec<Limit>,
-    total: String,
-    calendar: Svg,
-    busy_days: usize,
-    months: Vec<(String, String)>,
-    recent: Vec<Recent>,
-    favourites: Vec<Favourite>,
+    usage: Usage,
     sessions: Vec<SessionRow>,
     /// Why the account cannot be deleted here; empty where it can.
     no_deletion: &'static str,
@@ -101,27 +61,14 @@ pub async fn page(
         tokio::try_join!(person::read(&app.database, viewer.user, today), sessions::list(&app, viewer.user))?;
     let person = person.ok_or(Failure::SignIn)?;
     let frame = Frame::of(&viewer, "My usage", "/");
-    let language = frame.language;
-    let (done, rows) =
-        (done(text.as_deref(), &DONE), sessions.iter().map(|session| session_row(session, Some(viewer.session))));
-    let uses: BTreeMap<Day, i64> = person.days.iter().map(|day| (day.date, day.usage)).collect();
-    let first = today.minus(364);
     let page = Page {
         csrf: &viewer.csrf,
-        done,
+        done: done(text.as_deref(), &DONE),
         plan_until: person.user.subscription.end_date.map(date).unwrap_or_default(),
         member_since: date(person.user.metadata.created_at),
-        limits: limits(&person.user, today, language),
-        total: language.count(person.user.usage.total_count),
-        calendar: chart::calendar("Tool uses of each day of the last year", first, today, language, |day| {
-            uses.get(&day).copied().unwrap_or(0)
-        }),
-        busy_days: uses.values().filter(|uses| **uses > 0).count(),
-        months: months(&uses, first, language),
-        recent: person.recent.iter().map(|happened| recent(happened, &person)).collect(),
-        favourites: favourites(&person, language),
-        sessions: rows.collect(),
-        no_deletion: mine::no_deletion(&app),
+        usage: Usage::of(&person, today, frame.language),
+        sessions: sessions.iter().map(|session| session_row(session, viewer.session)).collect(),
+        no_deletion: mine::no_deletion(&app, &viewer),
         themes: Theme::ALL,
         user: &person.user,
         frame,
@@ -135,89 +82,6 @@ pub fn done(text: Option<&str>, known: &[(&str, &'static str)]) -> &'static str 
     let word = form_urlencoded::parse(text.as_bytes()).find(|(name, _)| name == "done");
     let sentence = word.and_then(|(_, word)| known.iter().find(|(known, _)| *known == word));
     sentence.map_or("", |(_, sentence)| sentence)
-}
-
-/// A UTC day.
-pub fn date(time: DateTime) -> String {
-    Day::of(time.to_chrono()).to_string()
-}
-
-/// A UTC time to the minute.
-pub fn minute(time: DateTime) -> String {
-    time.to_chrono().format("%Y-%m-%d %H:%M").to_string()
-}
-
-pub(super) fn limits(user: &User, today: Day, language: Language) -> Vec<Limit> {
-    let (of_day, of_month) = person::used_of_limits(user, today);
-    let limit = |name, used: i64, limit: i64| Limit {
-        name,
-        used,
-        limit,
-        left: format!("{} of {} left", language.count((limit - used).max(0)), language.count(limit)),
-    };
-    vec![limit("Today", of_day, user.usage.daily_limit), limit("This month", of_month, user.usage.monthly_limit)]
-}
-
-pub(super) fn months(uses: &BTreeMap<Day, i64>, first: Day, language: Language) -> Vec<(String, String)> {
-    let mut months: BTreeMap<Day, i64> = BTreeMap::new();
-    for (day, count) in uses.range(first..) {
-        *months.entry(day.month_start()).or_default() += count;
-    }
-    months.into_iter().rev().map(|(month, count)| (month.to_string()[..7].to_owned(), language.count(count))).collect()
-}
-
-pub(super) fn recent(happened: &Happened, person: &Person) -> Recent {
-    let (what, link, failed) = match &happened.what {
-        What::Used { tool, success } => {
-            let (name, link) = named(person, *tool);
-            (format!("Used {name}"), link, !success)
-        }
-        What::Did { action, path } => {
-            let what = match action {
-                Action::PageView => format!("Viewed {}", path.as_deref().unwrap_or("a page")),
-                Action::Signup => "Signed up".to_owned(),
-                Action::Login => "Signed in".to_owned(),
-                Action::LoginFailed => "Failed to sign in".to_owned(),
-                Action::Logout => "Signed out".to_owned(),
-            };
-            (what, String::new(), *action == Action::LoginFailed)
-        }
-    };
-    Recent { at: minute(happened.at), what, link, failed }
-}
-
-fn named(person: &Person, tool: ObjectId) -> (String, String) {
-    match person.tools.get(&tool) {
-        Some((name, slug)) => (name.clone(), tool_path(slug)),
-        None => ("an unknown tool".to_owned(), String::new()),
-    }
-}
-
-pub(super) fn favourites(person: &Person, language: Language) -> Vec<Favourite> {
-    let most = person.favourites.first().map_or(1, |(_, uses)| *uses).max(1) as f64;
-    let favourite = |(tool, uses): &(ObjectId, i64)| {
-        let (name, link) = named(person, *tool);
-        Favourite { name, link, uses: language.count(*uses), bar: chart::bar(*uses as f64 / most) }
-    };
-    person.favourites.iter().map(favourite).collect()
-}
-
-pub(super) fn session_row(session: &Session, this: Option<ObjectId>) -> SessionRow {
-    let info = &session.device_info;
-    let named = [info.browser.as_deref(), info.os.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" on ");
-    let shortened: String = info.user_agent.chars().take(60).collect();
-    SessionRow {
-        id: session.id.to_hex(),
-        device: match (named.is_empty(), shortened.is_empty()) {
-            (false, _) => format!("{named} ({})", info.device_type),
-            (true, false) => shortened,
-            (true, true) => "unknown".to_owned(),
-        },
-        address: info.ip_address.clone(),
-        began: minute(session.created_at),
-        used: minute(session.last_accessed_at),
-        is_this: Some(session.id) == this,
-    }
 }
 
 /// `POST /preferences`.

@@ -91,6 +91,7 @@ fn plain(known: &Known) -> Value {
     json!({
         "readAt": known.seen.as_ref().map(|seen| rfc3339(seen.at)),
         "readMillis": known.seen.as_ref().map(|seen| seen.took.as_millis() as u64),
+        "missingMillis": known.seen.as_ref().map(|seen| seen.missing),
         "unreadable": known.seen.as_ref().map(|seen| seen.unreadable),
         "blindSince": known.blind.as_ref().map(|blind| rfc3339(blind.since)),
         "blindBecause": known.blind.as_ref().map(|blind| &blind.why),
@@ -173,6 +174,10 @@ fn warning(known: &Known, now: DateTime) -> String {
     let Some(seen) = &known.seen else {
         return "The last hour is being read for the first time.".to_owned();
     };
+    if seen.missing > 0 {
+        let minutes = seen.missing.div_euclid(60_000) + 1;
+        return format!("The last hour is still being read: {minutes} of its minutes are missing.");
+    }
     let quiet = seen.numbers.newest_event.map(|newest| now.timestamp_millis() - newest.timestamp_millis());
     match quiet {
         Some(millis) if millis < QUIET => String::new(),

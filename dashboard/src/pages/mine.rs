@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bson::{DateTime, Document, doc};
 use common::audit::Action;
-use common::documents::user;
+use common::documents::user::{self, Role};
 
 use super::frame::Frame;
 use super::respond;
@@ -23,6 +23,7 @@ use crate::mine;
 use crate::record::{around, on_user};
 use crate::server::Peer;
 use crate::sign_in::is_password_of;
+use crate::texts::is_web_address;
 use crate::viewer::Viewer;
 
 const LONGEST_NAME: usize = 100;
@@ -43,7 +44,7 @@ pub async fn profile(
         return Err(Failure::field("firstName", "", "a name"));
     }
     let website = form.line("website", LONGEST_ADDRESS)?;
-    if !website.is_empty() && !website.starts_with("https://") && !website.starts_with("http://") {
+    if !website.is_empty() && !is_web_address(website) {
         return Err(Failure::field("website", website, "an address that begins with https://, or nothing"));
     }
     let bio = form.lines("bio", LONGEST_BIO)?;
@@ -77,8 +78,9 @@ pub async fn profile(
 /// `GET /account/data`: everything of the viewer, as a file.
 ///
 /// # Errors
-/// MongoDB does not answer.
+/// The viewer did so too often, or MongoDB does not answer.
 pub async fn data(State(app): State<Arc<App>>, Extension(viewer): Extension<Viewer>) -> Result<Response, Failure> {
+    app.limits.download(viewer.user)?;
     let act = on_user(&app, Action::PrivacyExport, viewer.user, "download by the person");
     let data = around(&app, &viewer, act, async { Ok(mine::data(&app.database, viewer.user)) }).await?;
     let headers = [
@@ -116,25 +118,28 @@ pub async fn make_token(
     respond::html(&Made { frame: Frame::of(&viewer, "A token", "/"), name, token })
 }
 
-/// Why nobody can delete an account here; empty where it works.
-pub fn no_deletion(app: &App) -> &'static str {
-    if app.is_keyring_shared {
-        ""
-    } else {
+/// Why the viewer cannot delete the own account here; empty where it works.
+pub fn no_deletion(app: &App, viewer: &Viewer) -> &'static str {
+    if !app.is_keyring_shared {
         "This installation has no keyring, so the request could not be kept. Ask the operator, who can erase you."
+    } else if viewer.role == Role::Admin {
+        // So one administrator is always left.
+        "You are an administrator. Ask another administrator to give you another role, then delete your account."
+    } else {
+        ""
     }
 }
 
 /// `POST /account/delete`.
 ///
 /// # Errors
-/// The password is wrong, there is no keyring, or MongoDB does not answer.
+/// The password is wrong, there is no keyring, the viewer is an administrator, or MongoDB does not answer.
 pub async fn delete(
     State(app): State<Arc<App>>,
     Extension(viewer): Extension<Viewer>,
     Extension(form): Extension<Form>,
 ) -> Result<Response, Failure> {
-    let reason = no_deletion(&app);
+    let reason = no_deletion(&app, &viewer);
     if !reason.is_empty() {
         return Err(Failure::Forbidden(reason.to_owned()));
     }

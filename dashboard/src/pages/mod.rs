@@ -15,6 +15,8 @@ pub mod openapi;
 pub mod respond;
 pub mod setting;
 pub mod suggestions;
+pub mod times;
 pub mod tools;
+mod usage;
 pub mod user;
 pub mod users;

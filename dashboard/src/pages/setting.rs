@@ -17,8 +17,9 @@ use tokio::runtime::Handle;
 
 use super::config::{allowed, path, shown};
 use super::frame::Frame;
-use super::home::{done, minute};
+use super::home::done;
 use super::respond;
+use super::times::minute;
 use crate::access::redirect;
 use crate::app::App;
 use crate::failure::Failure;

@@ -12,8 +12,9 @@ use common::documents::suggestion::{Category, Effort, Implementation, Priority, 
 
 use super::choice::{Choice, choices};
 use super::frame::Frame;
-use super::home::{date, done, minute};
+use super::home::done;
 use super::respond;
+use super::times::{date, minute};
 use crate::access::redirect;
 use crate::app::App;
 use crate::csv;
@@ -21,6 +22,7 @@ use crate::failure::Failure;
 use crate::form::Form;
 use crate::plain::rfc3339;
 use crate::suggestions::{self, Change, Line, Listed, Order, Queue, Which, next_states};
+use crate::texts::is_web_address;
 use crate::viewer::{Viewer, Who};
 use crate::words::Language;
 
@@ -53,6 +55,7 @@ struct List {
     priorities: Vec<Choice>,
     orders: Vec<Choice>,
     rows: Vec<Row>,
+    unreadable: usize,
     /// Empty where there are no more.
     next: String,
     first: String,
@@ -83,6 +86,7 @@ pub async fn page(
         first: if queue.is_first() { String::new() } else { queue.with_status(queue.status).address(PATH) },
         csv: queue.address("/admin/suggestions.csv"),
         json: queue.address("/api/v1/suggestions"),
+        unreadable: listed.unreadable,
         kinds: choices(Type::ALL, queue.kind, Type::as_str),
         categories: choices(Category::ALL, queue.category, Category::as_str),
         priorities: choices(Priority::ALL, queue.priority, Priority::as_str),
@@ -283,8 +287,8 @@ pub async fn review(
 
 fn attachments(suggestion: &Suggestion) -> Vec<Attached> {
     let attached = |attachment: &common::documents::suggestion::Attachment| {
-        // Whoever made the suggestion chose the address: a browser follows no other scheme.
-        let is_web = attachment.url.starts_with("https://") || attachment.url.starts_with("http://");
+        // Whoever made the suggestion chose the address.
+        let is_web = is_web_address(&attachment.url);
         Attached {
             name: attachment.name.clone().unwrap_or_else(|| attachment.url.clone()),
             link: if is_web { attachment.url.clone() } else { String::new() },

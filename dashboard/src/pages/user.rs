@@ -1,6 +1,5 @@
 //! `/admin/users/{id}`: one user, and what an administrator changes about the account.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -15,14 +14,16 @@ use common::documents::user::{Plan, Role, SubscriptionStatus};
 
 use super::choice::{Choice, choices};
 use super::frame::Frame;
-use super::home::{self, Favourite, Limit, Recent, SessionRow, date, done, minute};
+use super::home::done;
 use super::respond;
+use super::times::{date, minute};
+use super::usage::{SessionRow, Usage, session_row};
 use crate::access::redirect;
 use crate::accounts::{self, Change, no_user};
 use crate::app::App;
-use crate::chart::{self, Svg};
 use crate::failure::Failure;
 use crate::form::Form;
+use crate::names;
 use crate::people::{Standing, standings};
 use crate::person;
 use crate::record::{around, on_user};
@@ -47,13 +48,7 @@ struct Page<'a> {
     standings: Vec<Standing>,
     facts: Vec<(&'static str, String)>,
     plan_until: String,
-    limits: Vec<Limit>,
-    total: String,
-    calendar: Svg,
-    busy_days: usize,
-    months: Vec<(String, String)>,
-    recent: Vec<Recent>,
-    favourites: Vec<Favourite>,
+    usage: Usage,
     sessions: Vec<SessionRow>,
     suggestions: Vec<suggestions::Line>,
     plans: Vec<Choice>,
@@ -94,11 +89,8 @@ pub async fn page(
     let act = on_user(&app, Action::UsersRead, id, "the user's page");
     let (person, sessions, suggestions) = around(&app, &viewer, act, look).await?;
     let user = &person.user;
-    let name = format!("{} {}", user.profile.first_name, user.profile.last_name).trim().to_owned();
+    let name = names::full(&user.profile.first_name, &user.profile.last_name);
     let frame = Frame::of(&viewer, if name.is_empty() { user.email.clone() } else { name.clone() }, "/admin/users");
-    let language = frame.language;
-    let uses: BTreeMap<Day, i64> = person.days.iter().map(|day| (day.date, day.usage)).collect();
-    let first = today.minus(364);
     let authentication = &user.authentication;
     let page = Page {
         csrf: &viewer.csrf,
@@ -108,16 +100,8 @@ pub async fn page(
         standings: standings(&user.status, authentication.is_verified, authentication.locked_until, DateTime::now()),
         facts: facts(user),
         plan_until: user.subscription.end_date.map(date).unwrap_or_default(),
-        limits: home::limits(user, today, language),
-        total: language.count(user.usage.total_count),
-        calendar: chart::calendar("Tool uses of each day of the last year", first, today, language, |day| {
-            uses.get(&day).copied().unwrap_or(0)
-        }),
-        busy_days: uses.values().filter(|uses| **uses > 0).count(),
-        months: home::months(&uses, first, language),
-        recent: person.recent.iter().map(|happened| home::recent(happened, &person)).collect(),
-        favourites: home::favourites(&person, language),
-        sessions: sessions.iter().map(|session| home::session_row(session, Some(viewer.session))).collect(),
+        usage: Usage::of(&person, today, frame.language),
+        sessions: sessions.iter().map(|session| session_row(session, viewer.session)).collect(),
         suggestions,
         plans: choices(Plan::ALL, Some(user.subscription.plan), Plan::as_str),
         plan_states: choices(SubscriptionStatus::ALL, Some(user.subscription.status), SubscriptionStatus::as_str),

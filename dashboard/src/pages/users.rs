@@ -11,11 +11,12 @@ use common::documents::user::{self, Plan, Role};
 
 use super::choice::{Choice, choices};
 use super::frame::Frame;
-use super::home::{date, minute};
 use super::respond;
+use super::times::{date, minute};
 use crate::app::App;
 use crate::csv;
 use crate::failure::Failure;
+use crate::names;
 use crate::people::{self, Account, Listed, Search, Standing};
 use crate::plain::rfc3339;
 use crate::record::around;
@@ -60,8 +61,7 @@ pub async fn page(
     Extension(viewer): Extension<Viewer>,
     RawQuery(text): RawQuery,
 ) -> Result<Response, Failure> {
-    let search = Search::parse(text.as_deref().unwrap_or_default())?;
-    let Listed { users, unreadable, next } = people::find(&app.database, &search).await?;
+    let (search, Listed { users, unreadable, next }) = listed(&app, &viewer, text.as_deref()).await?;
     let frame = Frame::of(&viewer, "Users", "/admin/users");
     let page = Page {
         rows: users.into_iter().map(|account| row(account, frame.language)).collect(),
@@ -80,7 +80,7 @@ pub async fn page(
 }
 
 fn row(account: Account, language: Language) -> Row {
-    let name = format!("{} {}", account.first_name, account.last_name).trim().to_owned();
+    let name = names::full(&account.first_name, &account.last_name);
     Row {
         id: account.id,
         // The link to the account's page needs a text.
@@ -119,7 +119,7 @@ pub async fn csv(
     Extension(viewer): Extension<Viewer>,
     RawQuery(text): RawQuery,
 ) -> Result<Response, Failure> {
-    let listed = taken_away(&app, &viewer, text.as_deref()).await?;
+    let (_, listed) = listed(&app, &viewer, text.as_deref()).await?;
     let line = |account: Account| {
         let standings: Vec<_> = account.standings.iter().map(|standing| standing.as_str()).collect();
         vec![
@@ -149,12 +149,14 @@ pub async fn json(
     Extension(viewer): Extension<Viewer>,
     RawQuery(text): RawQuery,
 ) -> Result<Response, Failure> {
-    respond::json(&taken_away(&app, &viewer, text.as_deref()).await?)
+    let (_, listed) = listed(&app, &viewer, text.as_deref()).await?;
+    respond::json(&listed)
 }
 
-/// Accounts that leave the dashboard as a file or for a program: that is written down.
-async fn taken_away(app: &App, viewer: &Viewer, text: Option<&str>) -> Result<Listed, Failure> {
+/// The accounts that an address asks for. Each look at a list of people is written down.
+async fn listed(app: &App, viewer: &Viewer, text: Option<&str>) -> Result<(Search, Listed), Failure> {
     let search = Search::parse(text.unwrap_or_default())?;
     let act = Act::on(Action::UsersRead, TargetKind::Database, user::COLLECTION).with_detail("a list of users");
-    around(app, viewer, act, people::find(&app.database, &search)).await
+    let listed = around(app, viewer, act, people::find(&app.database, &search)).await?;
+    Ok((search, listed))
 }
