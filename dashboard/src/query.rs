@@ -103,13 +103,13 @@ pub enum Period {
 }
 
 impl Period {
-    /// The periods that have a name of their own, and how people read them.
-    pub const NAMED: [(Self, &'static str); 5] = [
-        (Self::Today, "Today"),
-        (Self::Last(7), "7 days"),
-        (Self::Last(30), "30 days"),
-        (Self::Last(90), "90 days"),
-        (Self::Month, "This month"),
+    /// The periods that have a name of their own, how people read them, and their keys, as Plausible has them.
+    pub const NAMED: [(Self, &'static str, &'static str); 5] = [
+        (Self::Today, "Today", "d"),
+        (Self::Last(7), "7 days", "w"),
+        (Self::Last(30), "30 days", "t"),
+        (Self::Last(90), "90 days", "n"),
+        (Self::Month, "This month", "m"),
     ];
 
     fn name(self) -> &'static str {
@@ -268,6 +268,24 @@ impl Query {
         address(path, self.pairs())
     }
 
+    /// The same for as many days, right before; none where there is nothing before.
+    pub fn earlier(&self) -> Option<Self> {
+        Some(self.with_span(self.span.previous())).filter(|query| is_usable(query.span.from))
+    }
+
+    /// The same for as many days, right after; the last ones where these would not be over, none where they are shown.
+    pub fn later(&self, today: Day) -> Option<Self> {
+        let days = self.span.days() as u64;
+        let to = self.span.to.plus(days).min(today.max(self.span.to));
+        Some(self.with_span(Span { from: to.minus(days - 1), to })).filter(|later| later.span != self.span)
+    }
+
+    /// The same for these days.
+    #[must_use]
+    pub fn with_span(&self, span: Span) -> Self {
+        Self { period: Period::Custom(span), span, ..self.clone() }
+    }
+
     /// The same for other days.
     #[must_use]
     pub fn with_period(&self, period: Period, today: Day) -> Self {
@@ -346,14 +364,14 @@ fn read_period(
         }
         (period, ..) => {
             let name = period.unwrap_or_default();
-            let named = Period::NAMED.iter().find(|(period, _)| period.name() == name);
+            let named = Period::NAMED.iter().find(|(period, ..)| period.name() == name);
             return named
-                .map(|(period, _)| *period)
+                .map(|(period, ..)| *period)
                 .ok_or_else(|| BadParameter::new("period", &name, "today, 7d, 30d, 90d or month, or from and to"));
         }
     };
     let day = |parameter: &str, text: &str| {
-        let day = Day::parse(text).ok().filter(|day| (1970..=9999).contains(&day.start().year()));
+        let day = Day::parse(text).ok().filter(|day| is_usable(*day));
         day.ok_or_else(|| BadParameter::new(parameter, text, "a day YYYY-MM-DD such as 2024-01-15"))
     };
     let span = Span { from: day("from", &from)?, to: day("to", &to)? };
@@ -367,6 +385,10 @@ fn read_period(
         return Err(BadParameter::new("from", &from, format!("at most {MOST_DAYS} days up to {to}")));
     }
     Ok(Period::Custom(span))
+}
+
+fn is_usable(day: Day) -> bool {
+    (1970..=9999).contains(&day.start().year())
 }
 
 fn read_segment(plan: Option<String>, country: Option<String>) -> Result<Segment, BadParameter> {

@@ -12,6 +12,7 @@ use common::day::Day;
 use common::documents::rollup_day::RollupDay;
 use common::documents::system_analytics::{Rollup, SystemAnalytics};
 
+use super::choice::Periods;
 use super::days;
 use super::frame::Frame;
 use super::respond;
@@ -19,12 +20,12 @@ use super::times::minute;
 use crate::app::App;
 use crate::chart::{self, Point, Svg};
 use crate::failure::Failure;
-use crate::query::{Compare, Period, Query, Span};
+use crate::query::{Compare, Query, Span};
 use crate::viewer::Viewer;
 use crate::words::{Change, Data, Language};
 
-/// The courses that have a link of their own.
-const COURSES: [(u64, &str); 3] = [(14, "14 days"), (90, "90 days"), (365, "365 days")];
+/// The courses that have a link of their own, and their keys.
+const COURSES: [(u64, &str, &str); 3] = [(14, "14 days", "w"), (90, "90 days", "n"), (365, "365 days", "y")];
 
 struct Line {
     number: &'static Number,
@@ -52,12 +53,6 @@ struct Standing {
     notes: String,
 }
 
-struct Link {
-    name: &'static str,
-    address: String,
-    is_chosen: bool,
-}
-
 #[derive(Template)]
 #[template(path = "admin.html")]
 struct Page {
@@ -65,7 +60,7 @@ struct Page {
     span: String,
     from: Day,
     to: Day,
-    courses: Vec<Link>,
+    periods: Periods,
     /// The day whose numbers are shown; empty where no day of the period was rolled up.
     day: String,
     day_before: String,
@@ -109,7 +104,7 @@ pub async fn page(
         span: query.span.to_string(),
         from: query.span.from,
         to: query.span.to,
-        courses: courses(&query),
+        periods: periods(&query),
         day: latest.map(|day| day.date.to_string()).unwrap_or_default(),
         day_before: latest.map(|day| day.date.previous().to_string()).unwrap_or_default(),
         provisional: latest.and_then(|day| day.rollup.as_ref()).is_some_and(|rollup| rollup.provisional),
@@ -126,14 +121,12 @@ pub async fn page(
     respond::html(&page)
 }
 
-fn courses(query: &Query) -> Vec<Link> {
+fn periods(query: &Query) -> Periods {
     let yesterday = Day::yesterday();
-    let link = |(days, name): (u64, &'static str)| {
-        let span = Span { from: yesterday.minus(days - 1), to: yesterday };
-        let linked = Query { period: Period::Custom(span), span, compare: Compare::Nothing, ..query.clone() };
-        Link { name, address: linked.address("/admin"), is_chosen: query.span == span }
-    };
-    COURSES.into_iter().map(link).collect()
+    let shown = Query { compare: Compare::Nothing, ..query.clone() };
+    let course = |days: u64| shown.with_span(Span { from: yesterday.minus(days - 1), to: yesterday });
+    let named = COURSES.map(|(days, name, key)| (name, key, course(days)));
+    Periods::of(&shown, "/admin", Day::today(), named)
 }
 
 fn course_of(query: &Query, documents: &[SystemAnalytics], number: &Number) -> Vec<Option<f64>> {

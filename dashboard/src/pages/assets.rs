@@ -1,4 +1,4 @@
-//! The stylesheet and the script, which never change while the program runs. The name holds a digest, so browsers keep it for good.
+//! The stylesheet and the scripts, which never change while the program runs. The name holds a digest, so browsers keep it for good.
 
 use std::sync::LazyLock;
 
@@ -11,9 +11,12 @@ use crate::failure::Failure;
 
 const STYLE: &str = include_str!("../../static/style.css");
 const LIVE: &str = include_str!("../../static/live.js");
+const KEYS: &str = include_str!("../../static/keys.js");
 
 /// The path of the stylesheet.
 pub static STYLE_PATH: LazyLock<String> = LazyLock::new(|| path("style", STYLE, "css"));
+/// The path of the script for keys.
+pub static KEYS_PATH: LazyLock<String> = LazyLock::new(|| path("keys", KEYS, "js"));
 /// The path of the live page's script.
 pub static LIVE_PATH: LazyLock<String> = LazyLock::new(|| path("live", LIVE, "js"));
 
@@ -28,8 +31,9 @@ fn path(name: &str, text: &str, kind: &str) -> String {
 /// # Errors
 /// There is no such file.
 pub async fn file(Path(name): Path<String>) -> Result<Response, Failure> {
+    const SCRIPT: &str = "text/javascript; charset=utf-8";
     let files =
-        [(&*STYLE_PATH, "text/css; charset=utf-8", STYLE), (&*LIVE_PATH, "text/javascript; charset=utf-8", LIVE)];
+        [(&*STYLE_PATH, "text/css; charset=utf-8", STYLE), (&*LIVE_PATH, SCRIPT, LIVE), (&*KEYS_PATH, SCRIPT, KEYS)];
     let found = files.into_iter().find(|(path, ..)| path.strip_prefix("/static/") == Some(name.as_str()));
     let (_, kind, text) = found.ok_or_else(|| Failure::NotFound("there is no such file".to_owned()))?;
     let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];

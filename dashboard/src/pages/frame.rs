@@ -2,7 +2,7 @@
 
 use common::documents::user::Theme;
 
-use crate::pages::assets::STYLE_PATH;
+use crate::pages::assets::{KEYS_PATH, STYLE_PATH};
 use crate::viewer::{Viewer, Who};
 use crate::words::Language;
 
@@ -35,6 +35,8 @@ pub struct Frame {
     pub title: String,
     /// Where the stylesheet is.
     pub style: &'static str,
+    /// Where the script for keys is.
+    pub script: &'static str,
     /// The user's colours.
     pub theme: Theme,
     /// How numbers are written.
@@ -51,6 +53,7 @@ impl Frame {
         Self {
             title: title.into(),
             style: &STYLE_PATH,
+            script: &KEYS_PATH,
             theme: Theme::System,
             language: Language::of("en"),
             entries: Vec::new(),

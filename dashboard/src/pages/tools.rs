@@ -213,7 +213,7 @@ struct Page<'a> {
     all_tools: String,
     span: String,
     compared: String,
-    periods: Vec<Choice>,
+    periods: Periods,
     compares: Vec<Choice>,
     categories: Vec<Choice>,
     plans: Vec<Choice>,
@@ -253,9 +253,7 @@ impl<'a> Page<'a> {
             Query { tools: if tool.is_some() { Default::default() } else { query.tools.clone() }, ..query.clone() };
         let choice =
             |name: &str, value: &str, is_chosen| Choice { name: name.to_owned(), value: value.to_owned(), is_chosen };
-        let periods = Period::NAMED.iter().map(|(period, name)| {
-            choice(name, &shown.with_period(*period, today).address(&path), query.period == *period)
-        });
+        let named = Period::NAMED.map(|(period, name, key)| (name, key, shown.with_period(period, today)));
         let compares = Compare::ALL.iter().map(|(compare, value, name)| choice(name, value, *compare == query.compare));
         let plan = if let Segment::Plan(plan) = &query.segment { Some(*plan) } else { None };
         let country = if let Segment::Country(code) = &query.segment { code.clone() } else { String::new() };
@@ -278,7 +276,7 @@ impl<'a> Page<'a> {
             all_tools: Query { tools: Default::default(), category: None, ..query.clone() }.address("/tools"),
             span: query.span.to_string(),
             compared: query.compared().map(|span| span.to_string()).unwrap_or_default(),
-            periods: periods.collect(),
+            periods: Periods::of(&shown, &path, today, named),
             compares: compares.collect(),
             categories: categories
                 .iter()
