@@ -28,7 +28,8 @@ const REAL_DAYS: u64 = 3;
 const USER_DAYS: u64 = 30;
 const BATCH: usize = 5_000;
 
-const PATHS: [&str; 16] = [
+/// What stands in braces is of one that there is.
+const PATHS: [&str; 33] = [
     "/",
     "/tools",
     "/tools?period=90d&compare=previous",
@@ -45,6 +46,23 @@ const PATHS: [&str; 16] = [
     "/admin/users?role=moderator&plan=free",
     "/admin/suggestions",
     "/admin/suggestions?status=all&sort=newest",
+    "/login",
+    "/tools?category={category}",
+    "/tools/{tool}",
+    "/tools/{tool}?period=90d&compare=previous",
+    "/api/v1/tools/{tool}",
+    "/api/v1/live",
+    "/api/v1/openapi.json",
+    "/api/v1/users",
+    "/api/v1/users?status=unverified",
+    "/api/v1/suggestions",
+    "/admin.csv",
+    "/admin/users.csv?limit=500",
+    "/admin/users/{user}",
+    "/admin/suggestions/{suggestion}",
+    "/admin/config",
+    "/admin/config/ingest_max_events_per_second",
+    "/admin?from={year_ago}&to={yesterday}",
 ];
 
 /// What to measure.
@@ -80,19 +98,24 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     command.arg("serve").env("DEVTOOLKIT__DASHBOARD__LISTEN", &address);
     let mut dashboard = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
     let cookie = Arc::new(sign_in(&address).await?);
-    let scans = scans(&database, &address, &cookie).await?;
+    let paths = paths(&database, &options).await?;
+    // The first look reads the rows of days that are in memory from then on.
+    let begin = Instant::now();
+    many(&address, "/tools?period=90d&compare=previous", &cookie, 1).await?;
+    let first = begin.elapsed();
+    let scans = scans(&database, &address, &cookie, &paths).await?;
     ensure!(scans.is_empty(), "queries that read a whole collection: {scans:#?}");
 
     let mut rows = Vec::new();
     let mut slowest = Duration::ZERO;
-    for path in PATHS {
+    for path in &paths {
         let asked = (0..options.at_once).map(|_| many(&address, path, &cookie, options.requests / options.at_once));
         let mut took: Vec<(Duration, usize)> = try_join_all(asked).await?.concat();
         took.sort();
         let at = |percent: usize| took[(took.len() * percent / 100).min(took.len() - 1)].0;
         slowest = slowest.max(at(99));
         let millis = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
-        rows.push(vec![path.to_owned(), millis(at(50)), millis(at(99)), format!("{}", took[0].1 / 1024)]);
+        rows.push(vec![path.clone(), millis(at(50)), millis(at(99)), format!("{}", took[0].1 / 1024)]);
     }
     dashboard.kill().await?;
     println!(
@@ -100,8 +123,30 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         options.users, options.tools, options.days, options.requests, options.at_once
     );
     table::print(&["page", "p50", "p99", "KiB"], rows);
+    println!("the first look at 180 days takes {:.1} ms", first.as_secs_f64() * 1e3);
     println!("no query reads a whole collection; target: p99 < 50 ms, slowest {:.1} ms", slowest.as_secs_f64() * 1e3);
     Ok(())
+}
+
+/// With a tool, a user, a suggestion and days that there are.
+async fn paths(database: &Database, options: &Options) -> anyhow::Result<Vec<String>> {
+    let one = async |collection: &str| {
+        let found = database.collection::<Document>(collection).find_one(doc! {}).await?;
+        found.with_context(|| format!("{collection} is empty"))
+    };
+    let (tool, user, suggestion) = (one("tools").await?, one("user_days").await?, one("suggestions").await?);
+    let (yesterday, user) = (Day::yesterday(), user.get_object_id("userId")?.to_hex());
+    let suggestion = suggestion.get_object_id("_id")?.to_hex();
+    let year_ago = yesterday.minus(options.days.min(366) - 1).to_string();
+    let filled = |path: &str| {
+        path.replace("{tool}", tool.get_str("slug").unwrap_or_default())
+            .replace("{category}", tool.get_str("category").unwrap_or_default())
+            .replace("{user}", &user)
+            .replace("{suggestion}", &suggestion)
+            .replace("{year_ago}", &year_ago)
+            .replace("{yesterday}", &yesterday.to_string())
+    };
+    Ok(PATHS.map(filled).into())
 }
 
 async fn fill(servers: &Servers, database: &Database, options: &Options) -> anyhow::Result<()> {
@@ -229,9 +274,9 @@ async fn many(address: &str, path: &str, cookie: &str, times: usize) -> anyhow::
 }
 
 /// The queries of all pages that read a whole collection.
-async fn scans(database: &Database, address: &str, cookie: &str) -> anyhow::Result<Vec<String>> {
+async fn scans(database: &Database, address: &str, cookie: &str, paths: &[String]) -> anyhow::Result<Vec<String>> {
     database.run_command(doc! { "profile": 2 }).await?;
-    for path in PATHS {
+    for path in paths {
         many(address, path, cookie, 1).await?;
     }
     database.run_command(doc! { "profile": 0 }).await?;

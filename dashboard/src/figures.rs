@@ -1,12 +1,10 @@
 //! The numbers of a tool, of a day or of all together: summed up from rows of `tool_days`, and how they are read and written.
 
-use std::collections::BTreeMap;
-
 use aggregator::numbers::{Better, Kind};
-use common::documents::ToolDay;
 use serde::Serialize;
 
 use crate::query::Segment;
+use crate::rows::{Row, bound};
 
 /// What rows add up to.
 #[derive(Debug, Clone, Default)]
@@ -17,8 +15,8 @@ pub struct Sum {
     user_days: i64,
     response_times: i64,
     response_time: f64,
-    /// By the bits of the upper bound, which are in the order of the bounds.
-    histogram: BTreeMap<u64, i64>,
+    /// By the number of the bucket.
+    histogram: Vec<i64>,
     /// None where they had expired on one of the days.
     checks: Option<i64>,
     healthy: Option<i64>,
@@ -31,17 +29,24 @@ impl Sum {
     }
 
     /// Adds a row; of a segment, only the uses are known.
-    pub fn add(&mut self, row: &ToolDay, segment: &Segment) {
-        self.usage += usage(row, segment);
-        self.failures += row.failures;
-        self.user_days += row.unique_users;
-        self.response_times += row.response_time.count;
-        self.response_time += row.response_time.total;
-        for bucket in &row.response_time.histogram {
-            *self.histogram.entry(bucket.up_to.to_bits()).or_default() += bucket.count;
+    pub fn add(&mut self, row: &Row, segment: &Segment) {
+        self.usage += row.usage_of(segment);
+        if *segment != Segment::Everybody {
+            return;
         }
-        self.checks = plus(self.checks, row.health_checks);
-        self.healthy = plus(self.healthy, row.healthy_checks);
+        self.failures += row.failures;
+        self.user_days += row.users;
+        self.response_times += row.response_times;
+        self.response_time += row.response_time;
+        for (bucket, count) in &row.histogram {
+            let bucket = usize::from(*bucket);
+            if self.histogram.len() <= bucket {
+                self.histogram.resize(bucket + 1, 0);
+            }
+            self.histogram[bucket] += i64::from(*count);
+        }
+        self.checks = plus(self.checks, row.checks);
+        self.healthy = plus(self.healthy, row.healthy);
     }
 
     /// Adds all rows of another sum.
@@ -51,9 +56,10 @@ impl Sum {
         self.user_days += other.user_days;
         self.response_times += other.response_times;
         self.response_time += other.response_time;
-        for (bound, count) in &other.histogram {
-            *self.histogram.entry(*bound).or_default() += count;
+        if self.histogram.len() < other.histogram.len() {
+            self.histogram.resize(other.histogram.len(), 0);
         }
+        self.histogram.iter_mut().zip(&other.histogram).for_each(|(sum, count)| *sum += count);
         self.checks = plus(self.checks, other.checks);
         self.healthy = plus(self.healthy, other.healthy);
     }
@@ -79,7 +85,7 @@ impl Sum {
 
     /// The upper bound of the bucket in which the value of this rank is: at most 1/16 too high.
     fn percentile(&self, percent: i64) -> Option<f64> {
-        percentile(self.histogram.iter().map(|(bits, count)| (f64::from_bits(*bits), *count)), percent)
+        percentile(self.histogram.iter().enumerate().map(|(bucket, count)| (bound(bucket), *count)), percent)
     }
 }
 
@@ -98,15 +104,6 @@ pub fn percentile(buckets: impl Iterator<Item = (f64, i64)> + Clone, percent: i6
 
 fn plus(known: Option<i64>, more: Option<i64>) -> Option<i64> {
     Some(known? + more?)
-}
-
-/// The uses of a row that belong to the segment.
-pub fn usage(row: &ToolDay, segment: &Segment) -> i64 {
-    match segment {
-        Segment::Everybody => row.usage,
-        Segment::Plan(plan) => row.by_plan.get(plan.as_str()).copied().unwrap_or(0),
-        Segment::Country(code) => row.by_country.get(code).copied().unwrap_or(0),
-    }
 }
 
 /// The numbers, as JSON has them. None is what nobody can know, or a ratio of nothing.
@@ -230,6 +227,7 @@ pub const COLUMNS: [Column; 9] = [
 mod tests {
     use bson::{DateTime, oid::ObjectId};
     use common::day::Day;
+    use common::documents::ToolDay;
     use common::documents::tool_day::{Bucket, Duration, ResponseTime};
     use common::documents::user::Plan;
     use proptest::prelude::*;
@@ -264,7 +262,7 @@ mod tests {
 
     fn sum(rows: &[ToolDay], segment: &Segment) -> Sum {
         let mut sum = Sum::empty();
-        rows.iter().for_each(|row| sum.add(row, segment));
+        rows.iter().for_each(|row| sum.add(&Row::of(row), segment));
         sum
     }
 

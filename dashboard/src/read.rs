@@ -1,27 +1,36 @@
 //! What is read of MongoDB for reports: roll-ups and indexed look-ups, never raw events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
-use bson::{Document, doc, oid::ObjectId};
+use bson::{DateTime, Document, doc, oid::ObjectId};
 use common::day::Day;
 use common::documents::{
     RollupDay, SystemAnalytics, ToolDay, rollup_day, system_analytics, tool, tool_category, tool_day,
 };
 use futures::TryStreamExt;
-use mongodb::{Collection, Database};
+use mongodb::{Collection, Cursor, Database};
 use serde::Deserialize;
 
 use crate::failure::Failure;
-use crate::query::{BadParameter, Query, Segment, Span};
+use crate::memory::{Memory, Whole};
+use crate::query::{BadParameter, Query, Span};
 use crate::report::{Fold, Part, RolledDay, ToolName};
+use crate::rows::Row;
 
 /// Tools that are listed at most.
 const MOST_TOOLS: i64 = 5_000;
 
+/// Rows of a few tools are read of MongoDB; more than these come with all rows of their days.
+const FEW_ROWS: usize = 500;
+/// Days of which the rows are read at once.
+const DAYS_AT_ONCE: usize = 10;
+
 /// The database, as far as reports read it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Rollups {
     database: Database,
+    memory: Memory,
 }
 
 #[derive(Deserialize)]
@@ -56,15 +65,18 @@ struct StoredUsers {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct StoredRollup {
     #[serde(default)]
     provisional: bool,
+    #[serde(default)]
+    computed_at: Option<DateTime>,
 }
 
 impl Rollups {
     /// Of this database.
     pub fn of(database: Database) -> Self {
-        Self { database }
+        Self { database, memory: Memory::default() }
     }
 
     fn tools(&self) -> Collection<StoredTool> {
@@ -127,36 +139,80 @@ impl Rollups {
     /// # Errors
     /// MongoDB does not answer, or a row is not as it should be.
     pub async fn part(&self, query: &Query, span: Span, tools: &[ToolName]) -> Result<Part, Failure> {
-        let (fold, days) = tokio::try_join!(self.fold(query, span, tools), self.rolled_days(span))?;
+        // First the days: the rows are then those of these roll-ups, or of later ones.
+        let days = self.rolled_days(span).await?;
+        let named: HashSet<ObjectId> = tools.iter().map(|tool| tool.id).collect();
+        let mut fold = Fold::default();
+        if query.is_of_all_tools() {
+            for (day, whole) in self.wholes(&days).await? {
+                fold.add_whole(day, &whole, &query.segment);
+            }
+        } else if named.len() * days.len() > FEW_ROWS {
+            for (day, whole) in self.wholes(&days).await? {
+                let rows = whole.rows.iter().filter(|row| named.contains(&row.tool));
+                rows.for_each(|row| fold.add(day, row, &query.segment));
+            }
+        } else {
+            let mut filter = dates(span);
+            filter.insert("toolId", doc! { "$in": Vec::from_iter(named) });
+            let mut rows = self.rows(filter).await?;
+            while let Some(row) = rows.try_next().await? {
+                if days.contains_key(&row.date) {
+                    fold.add(row.date, &Row::of(&row), &query.segment);
+                }
+            }
+        }
         Ok(Part { fold, days })
     }
 
-    async fn fold(&self, query: &Query, span: Span, tools: &[ToolName]) -> Result<Fold, Failure> {
-        let mut filter = dates(span);
-        if !query.is_of_all_tools() {
-            filter.insert("toolId", doc! { "$in": tools.iter().map(|tool| tool.id).collect::<Vec<_>>() });
-        }
+    async fn rows(&self, filter: Document) -> Result<Cursor<ToolDay>, Failure> {
         let rows = self.database.collection::<ToolDay>(tool_day::COLLECTION);
-        let find = rows.find(filter).sort(doc! { "date": 1, "toolId": 1 }).batch_size(1_000);
-        let mut rows = if query.segment == Segment::Everybody {
-            find.await?
-        } else {
-            find.projection(doc! { "responseTime.histogram": { "$slice": 0 } }).await?
-        };
-        let mut fold = Fold::default();
-        while let Some(row) = rows.try_next().await? {
-            fold.add(&row, &query.segment);
+        Ok(rows.find(filter).sort(doc! { "date": 1, "toolId": 1 }).batch_size(1_000).await?)
+    }
+
+    /// All rows of these days, in the order of the days; those that are not in memory are read.
+    async fn wholes(&self, days: &BTreeMap<Day, RolledDay>) -> Result<BTreeMap<Day, Arc<Whole>>, Failure> {
+        let known = |day: Day, rolled: &RolledDay| Some((day, self.memory.get(day, rolled.rolled?)?));
+        let mut found: BTreeMap<Day, Arc<Whole>> =
+            days.iter().filter_map(|(day, rolled)| known(*day, rolled)).collect();
+        if found.len() == days.len() {
+            return Ok(found);
         }
-        Ok(fold)
+        let _reading = self.memory.reading.lock().await;
+        let mut missing = Vec::new();
+        for (day, rolled) in days.iter().filter(|(day, _)| !found.contains_key(day)).collect::<Vec<_>>() {
+            match known(*day, rolled) {
+                Some((day, whole)) => drop(found.insert(day, whole)),
+                None => missing.push((*day, rolled.rolled)),
+            }
+        }
+        for days in missing.chunks(DAYS_AT_ONCE) {
+            let dates: Vec<String> = days.iter().map(|(day, _)| day.to_string()).collect();
+            let mut read: BTreeMap<Day, Vec<Row>> = BTreeMap::new();
+            let mut rows = self.rows(doc! { "date": { "$in": dates } }).await?;
+            while let Some(row) = rows.try_next().await? {
+                read.entry(row.date).or_default().push(Row::of(&row));
+            }
+            for (day, rolled) in days {
+                let whole = Arc::new(Whole::of(read.remove(day).unwrap_or_default()));
+                if let Some(rolled) = rolled {
+                    self.memory.put(*day, *rolled, &whole);
+                }
+                found.insert(*day, whole);
+            }
+        }
+        Ok(found)
     }
 
     async fn rolled_days(&self, span: Span) -> Result<BTreeMap<Day, RolledDay>, Failure> {
         let days = self.database.collection::<StoredDay>(system_analytics::COLLECTION);
-        let fields = doc! { "date": 1, "metrics.tools.uniqueUsers": 1, "rollup.provisional": 1 };
+        let fields =
+            doc! { "date": 1, "metrics.tools.uniqueUsers": 1, "rollup.provisional": 1, "rollup.computedAt": 1 };
         let days = days.find(dates(span)).projection(fields).await?;
         let rolled = days.map_ok(|day| {
-            let provisional = day.rollup.is_some_and(|rollup| rollup.provisional);
-            (day.date, RolledDay { unique_users: day.metrics.tools.unique_users, provisional })
+            let (provisional, rolled) =
+                day.rollup.map_or((false, None), |rollup| (rollup.provisional, rollup.computed_at));
+            (day.date, RolledDay { unique_users: day.metrics.tools.unique_users, provisional, rolled })
         });
         Ok(rolled.try_collect().await?)
     }

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aggregator::daily::UNKNOWN_TOOL;
+use bson::DateTime;
 use bson::oid::ObjectId;
 use common::day::Day;
-use common::documents::ToolDay;
+use common::documents::user::Plan;
 use serde::Serialize;
 
-use crate::figures::{Figures, Sum, usage};
+use crate::figures::{Figures, Sum};
+use crate::memory::{Shares, Whole};
 use crate::query::{Query, Segment, Span};
+use crate::rows::{Row, country};
 
 /// A tool, as far as a report needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub struct RolledDay {
     pub unique_users: i64,
     /// The day is not over: its numbers still change.
     pub provisional: bool,
+    /// When it was rolled up; none of documents from before that was stored.
+    pub rolled: Option<DateTime>,
 }
 
 /// The rows of some days, added up as they come.
@@ -38,8 +43,7 @@ pub struct RolledDay {
 pub struct Fold {
     tools: HashMap<ObjectId, ToolSum>,
     days: BTreeMap<Day, Sum>,
-    by_plan: BTreeMap<String, i64>,
-    by_country: BTreeMap<String, i64>,
+    shares: Shares,
 }
 
 #[derive(Debug)]
@@ -50,21 +54,44 @@ struct ToolSum {
 
 impl Fold {
     /// Adds a row.
-    pub fn add(&mut self, row: &ToolDay, segment: &Segment) {
-        let tool =
-            self.tools.entry(row.tool_id).or_insert_with(|| ToolSum { sum: Sum::empty(), by_day: BTreeMap::new() });
-        tool.sum.add(row, segment);
-        *tool.by_day.entry(row.date).or_default() += usage(row, segment);
-        self.days.entry(row.date).or_insert_with(Sum::empty).add(row, segment);
-        let all = |counts: &mut BTreeMap<String, i64>, of_row: &BTreeMap<String, i64>| {
-            for (name, count) in of_row {
-                *counts.entry(name.clone()).or_default() += count;
-            }
-        };
+    pub fn add(&mut self, day: Day, row: &Row, segment: &Segment) {
+        self.add_to_tool(day, row, segment);
+        self.days.entry(day).or_insert_with(Sum::empty).add(row, segment);
         if *segment == Segment::Everybody {
-            all(&mut self.by_plan, &row.by_plan);
-            all(&mut self.by_country, &row.by_country);
+            self.shares.add(row);
         }
+    }
+
+    /// Adds all rows of a day.
+    pub fn add_whole(&mut self, day: Day, whole: &Whole, segment: &Segment) {
+        if *segment != Segment::Everybody {
+            whole.rows.iter().for_each(|row| self.add(day, row, segment));
+            return;
+        }
+        whole.rows.iter().for_each(|row| self.add_to_tool(day, row, segment));
+        self.days.insert(day, whole.total.clone());
+        self.shares.merge(&whole.shares);
+    }
+
+    fn add_to_tool(&mut self, day: Day, row: &Row, segment: &Segment) {
+        let tool = self.tools.entry(row.tool).or_insert_with(|| ToolSum { sum: Sum::empty(), by_day: BTreeMap::new() });
+        tool.sum.add(row, segment);
+        *tool.by_day.entry(day).or_default() += row.usage_of(segment);
+    }
+
+    fn by_plan(&self) -> Vec<Count> {
+        let plans = Plan::NAMES.iter().zip(self.shares.by_plan).filter(|(_, usage)| *usage > 0);
+        let mut plans: Vec<Count> = plans.map(|(name, usage)| Count { name: (*name).to_owned(), usage }).collect();
+        plans.sort_by(|a, b| a.name.cmp(&b.name));
+        plans
+    }
+
+    fn by_country(&self) -> Vec<Count> {
+        let countries = self.shares.by_country.iter();
+        let mut countries: Vec<Count> =
+            countries.map(|(number, usage)| Count { name: country(*number), usage: *usage }).collect();
+        countries.sort_by(|a, b| b.usage.cmp(&a.usage).then_with(|| a.name.cmp(&b.name)));
+        countries
     }
 }
 
@@ -176,8 +203,6 @@ pub fn report(query: &Query, known: &[ToolName], now: &Part, before: Option<&Par
         tools.extend(unknown.map(|id| tool_line(query, None, *id, now, before)));
     }
     tools.sort_by(|a, b| b.line.now.usage.cmp(&a.line.now.usage).then_with(|| (&a.name, &a.id).cmp(&(&b.name, &b.id))));
-    let mut by_country: Vec<Count> = counts(&now.fold.by_country);
-    by_country.sort_by(|a, b| b.usage.cmp(&a.usage).then_with(|| a.name.cmp(&b.name)));
     Report {
         from: query.span.from,
         to: query.span.to,
@@ -188,13 +213,9 @@ pub fn report(query: &Query, known: &[ToolName], now: &Part, before: Option<&Par
         total: Line { now: everything.total(now), before: before.map(|before| everything.total(before)) },
         tools,
         days: everything.days(now, compared.zip(before)),
-        by_plan: counts(&now.fold.by_plan),
-        by_country,
+        by_plan: now.fold.by_plan(),
+        by_country: now.fold.by_country(),
     }
-}
-
-fn counts(counts: &BTreeMap<String, i64>) -> Vec<Count> {
-    counts.iter().map(|(name, usage)| Count { name: name.clone(), usage: *usage }).collect()
 }
 
 fn tool_line(query: &Query, tool: Option<&ToolName>, id: ObjectId, now: &Part, before: Option<&Part>) -> ToolLine {
