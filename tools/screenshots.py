@@ -6,13 +6,11 @@ file axe.min.js; with it, the exit code is 1 if axe-core finds anything. The exi
 """
 
 import base64
-import contextlib
-import json
-import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
+
+from chromium import Browser, driver, sign_in
 
 # Each page's name and address; of "address selector", the page that the first such link leads to.
 PAGES = {
@@ -31,64 +29,6 @@ PAGES = {
 }
 MODES = {"light": (1280, "light", False), "dark": (1280, "dark", False), "phone": (390, "light", True)}
 TALLEST = 2000
-
-
-class Browser:
-    """One Chromium, driven through chromedriver."""
-
-    def __init__(self, port):
-        self.driver = f"http://127.0.0.1:{port}"
-        arguments = ["--headless=new", "--no-sandbox", "--hide-scrollbars", "--window-size=1280,900"]
-        wanted = {"alwaysMatch": {"goog:chromeOptions": {"args": arguments}}}
-        self.session = "/session/" + self.ask("/session", {"capabilities": wanted})["sessionId"]
-
-    def ask(self, path, body):
-        request = urllib.request.Request(
-            self.driver + path, json.dumps(body).encode(), {"content-type": "application/json"}, method="POST"
-        )
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.load(answer)["value"]
-
-    def open(self, url):
-        self.ask(self.session + "/url", {"url": url})
-
-    def run(self, script, *arguments):
-        return self.ask(self.session + "/execute/sync", {"script": script, "args": arguments})
-
-    def wait_for(self, script, *arguments):
-        return self.ask(self.session + "/execute/async", {"script": script, "args": arguments})
-
-    def tell(self, command, **parameters):
-        return self.ask(self.session + "/goog/cdp/execute", {"cmd": command, "params": parameters})
-
-
-@contextlib.contextmanager
-def driver():
-    with subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            for line in process.stdout:
-                if "started successfully on port" in line:
-                    yield int(line.rstrip(".\n").rsplit(" ", 1)[1])
-                    return
-            sys.exit("chromedriver does not start")
-        finally:
-            process.terminate()
-
-
-def sign_in(browser, address, email, password):
-    browser.open(f"{address}/login")
-    browser.run(
-        "document.querySelector('[name=email]').value = arguments[0];"
-        "document.querySelector('[name=password]').value = arguments[1];"
-        "document.querySelector('main form').submit()",
-        email,
-        password,
-    )
-    for _ in range(50):
-        if not browser.run("return location.pathname").startswith("/login"):
-            return
-        time.sleep(0.2)
-    sys.exit("signing in failed")
 
 
 def go(browser, address, page):
