@@ -271,6 +271,15 @@ pub struct Dashboard {
     pub session_lifetime: Duration,
     /// Whether signing in, failing to and signing out are sent to Kafka as events.
     pub login_events: bool,
+    /// The issuer of an OpenID Connect provider at which people sign in besides; empty for none.
+    pub oidc_issuer: String,
+    /// What the provider calls the dashboard.
+    pub oidc_client_id: String,
+    /// The secret that the provider gave the dashboard; empty for a client without one.
+    #[serde(serialize_with = "shown::masked")]
+    pub oidc_client_secret: SecretString,
+    /// File with the secret, instead of `oidc_client_secret`; empty names none.
+    pub oidc_client_secret_file: PathBuf,
 }
 
 impl Default for Dashboard {
@@ -281,6 +290,10 @@ impl Default for Dashboard {
             session_idle: Duration::from_secs(12 * 60 * 60),
             session_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
             login_events: true,
+            oidc_issuer: String::new(),
+            oidc_client_id: String::new(),
+            oidc_client_secret: SecretString::default(),
+            oidc_client_secret_file: PathBuf::new(),
         }
     }
 }
@@ -555,10 +568,12 @@ impl Settings {
             .merge(environment.clone())
             .extract()
             .map_err(|error| invalid(&error, "the environment"))?;
-        let Self { kafka, mongodb, backup, .. } = &mut settings;
+        let Self { kafka, mongodb, backup, dashboard, .. } = &mut settings;
         read_password("kafka.password_file", &kafka.password_file, &mut kafka.password)?;
         read_password("mongodb.password_file", &mongodb.password_file, &mut mongodb.password)?;
         read_password("backup.secret_key_file", &backup.secret_key_file, &mut backup.secret_key)?;
+        let (file, secret) = (&dashboard.oidc_client_secret_file, &mut dashboard.oidc_client_secret);
+        read_password("dashboard.oidc_client_secret_file", file, secret)?;
         kafka.brokers = brokers::normalised(&kafka.brokers, &kafka.security_protocol)
             .map_err(|expected| SettingsError::unusable("kafka.brokers", format!("{:?}", kafka.brokers), expected))?;
         settings.check()?;

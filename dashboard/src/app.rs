@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::limits::Limits;
 use crate::live::watch::Live;
 use crate::logins::Logins;
+use crate::oidc::Provider;
 use crate::read::Rollups;
 
 /// Passwords that are hashed at the same time; each takes 19 MiB and a core.
@@ -41,6 +42,8 @@ pub struct App {
     pub logins: Logins,
     /// How often somebody may ask.
     pub limits: Limits,
+    /// Where people sign in besides.
+    pub provider: Option<Provider>,
 }
 
 impl App {
@@ -60,6 +63,7 @@ impl App {
             live: Live::new(shutdown),
             logins: Logins::new(settings)?,
             limits: Limits::default(),
+            provider: Provider::of(&settings.dashboard),
         }))
     }
 
@@ -71,6 +75,11 @@ impl App {
     /// The cookie with the token of a session. With TLS its name makes the browser refuse it from anybody else.
     pub fn session_cookie(&self) -> &'static str {
         if self.is_https() { "__Host-devtoolkit_session" } else { "devtoolkit_session" }
+    }
+
+    /// The cookie of who is on the way to the identity provider.
+    pub fn attempt_cookie(&self) -> &'static str {
+        if self.is_https() { "__Host-devtoolkit_attempt" } else { "devtoolkit_attempt" }
     }
 
     /// The cookie that belongs to the form for signing in.

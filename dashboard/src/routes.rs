@@ -17,8 +17,10 @@ use crate::access::{Guarded, guard, is_program};
 use crate::app::App;
 use crate::failure::{Failure, Problem};
 use crate::metrics;
+use crate::oidc::RETURN_PATH;
 use crate::pages::{
-    admin, assets, config, days, failed, home, live, login, mine, openapi, setting, suggestions, tools, user, users,
+    admin, assets, config, days, failed, home, live, login, mine, oidc, openapi, setting, suggestions, tools, user,
+    users,
 };
 use crate::viewer::Who;
 
@@ -52,6 +54,8 @@ fn routes() -> Vec<Route> {
         page(Who::Anyone, "/static/{file}", assets::file),
         page(Who::Anyone, "/login", login::page),
         form(Who::Anyone, "/login", login::submit),
+        page(Who::Anyone, "/login/oidc", oidc::begin),
+        page(Who::Anyone, RETURN_PATH, oidc::end),
         form(Who::User, "/logout", login::out),
         page(Who::User, "/", home::page),
         form(Who::User, "/preferences", home::preferences),

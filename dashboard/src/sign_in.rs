@@ -1,4 +1,4 @@
-//! Signing in with email and password.
+//! Signing in with email and password, or as whom an identity provider knows.
 //!
 //! An unknown address, a wrong password and a locked account get the same answer, after the same work. An attempt is counted before
 //! the password is looked at, so that many attempts at once get no more guesses than one after the other.
@@ -60,6 +60,7 @@ struct Account {
 #[serde(rename_all = "camelCase")]
 struct Authentication {
     failed_login_attempts: i64,
+    is_verified: bool,
 }
 
 /// Tries it.
@@ -68,7 +69,7 @@ struct Authentication {
 /// MongoDB does not answer.
 pub async fn sign_in(app: &App, email: &str, password: &str, device: DeviceInfo) -> Result<SignedIn, Failure> {
     let accounts = app.database.collection::<Account>(user::COLLECTION);
-    let user = find(&accounts, email).await?;
+    let user = find(&accounts, email).await?.map(|account| account.id);
     let account = match user {
         Some(id) => count_attempt(&accounts, id).await?,
         None => None,
@@ -96,6 +97,26 @@ pub async fn sign_in(app: &App, email: &str, password: &str, device: DeviceInfo)
     if !may {
         return Ok(SignedIn::Suspended { user: account.id });
     }
+    let (session, token) = sessions::begin(app, account.id, device).await?;
+    Ok(SignedIn::Yes { user: account.id, session, token })
+}
+
+/// Signs in whoever an identity provider has verified to have this address. The account's own address must be confirmed as well: else
+/// somebody could make an account with the address of another person, and wait for that person to sign in to it.
+///
+/// # Errors
+/// MongoDB does not answer.
+pub async fn sign_in_as(app: &App, email: &str, device: DeviceInfo) -> Result<SignedIn, Failure> {
+    let accounts = app.database.collection::<Account>(user::COLLECTION);
+    let Some(account) = find(&accounts, email).await? else { return Ok(SignedIn::No { user: None }) };
+    if !account.authentication.is_verified {
+        return Ok(SignedIn::No { user: Some(account.id) });
+    }
+    if !account.status.is_open() {
+        return Ok(SignedIn::Suspended { user: account.id });
+    }
+    let seen = doc! { "$set": { "status.lastLogin": DateTime::now() } };
+    accounts.update_one(doc! { "_id": account.id }, seen).await?;
     let (session, token) = sessions::begin(app, account.id, device).await?;
     Ok(SignedIn::Yes { user: account.id, session, token })
 }
@@ -128,7 +149,7 @@ async fn lock_after_many(accounts: &Collection<Account>, account: &Account) -> R
 }
 
 /// The account with this address; capitals do not count, unless two accounts differ in them alone.
-async fn find(accounts: &Collection<Account>, email: &str) -> Result<Option<ObjectId>, Failure> {
+async fn find(accounts: &Collection<Account>, email: &str) -> Result<Option<Account>, Failure> {
     let (exact, lower) = (email.trim(), email.trim().to_lowercase());
     let mut found = accounts.find(doc! { "email": { "$in": [exact, lower.as_str()] } }).limit(2).await?;
     let mut best: Option<Account> = None;
@@ -137,7 +158,7 @@ async fn find(accounts: &Collection<Account>, email: &str) -> Result<Option<Obje
             best = Some(account);
         }
     }
-    Ok(best.map(|account| account.id))
+    Ok(best)
 }
 
 /// Counts an attempt and returns the account; none while it is locked. After a lock has passed, the count begins anew.

@@ -90,7 +90,7 @@ fn check(settings: &Dashboard) -> Result<(), SettingsError> {
             .is_some_and(|rest| !rest.trim_end_matches('/').is_empty() && !rest.trim_end_matches('/').contains('/')),
     };
     if is_good {
-        return Ok(());
+        return check_provider(settings, is_of_this_machine);
     }
     let expected = if url.is_empty() {
         format!(
@@ -101,6 +101,26 @@ fn check(settings: &Dashboard) -> Result<(), SettingsError> {
         "https://host without a path, or http://localhost".to_owned()
     };
     Err(SettingsError::unusable("dashboard.public_url", format!("{url:?}"), expected))
+}
+
+/// Nor do the provider's answers.
+fn check_provider(settings: &Dashboard, is_of_this_machine: impl Fn(&str) -> bool) -> Result<(), SettingsError> {
+    let issuer = settings.oidc_issuer.as_str();
+    let host = |rest: &str| rest.split('/').next().unwrap_or_default().to_owned();
+    let is_good = match issuer.split_once("://") {
+        Some(("https", rest)) => !host(rest).is_empty(),
+        Some(("http", rest)) => is_of_this_machine(&host(rest)),
+        _ => issuer.is_empty(),
+    };
+    if !is_good || issuer.contains(['?', '#']) {
+        let expected = "the issuer as the provider writes it, https://host or https://host/path, or empty";
+        return Err(SettingsError::unusable("dashboard.oidc_issuer", format!("{issuer:?}"), expected));
+    }
+    if !issuer.is_empty() && settings.oidc_client_id.is_empty() {
+        let expected = "what the provider calls the dashboard, because dashboard.oidc_issuer names a provider";
+        return Err(SettingsError::unusable("dashboard.oidc_client_id", "empty", expected));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -128,5 +148,20 @@ mod tests {
         ] {
             assert!(check(listen, url).unwrap_err().contains(key), "{listen} {url}");
         }
+    }
+
+    #[test]
+    fn a_provider_is_asked_by_https_and_knows_the_dashboard() {
+        let check = |issuer: &str, id: &str| {
+            let settings = Dashboard { oidc_issuer: issuer.into(), oidc_client_id: id.into(), ..Dashboard::default() };
+            check(&settings).map_err(|error| error.to_string())
+        };
+        for issuer in ["", "https://a.example", "https://a.example/b", "http://127.0.0.1:1/c"] {
+            assert_eq!(check(issuer, "d"), Ok(()), "{issuer}");
+        }
+        for issuer in ["http://a.example", "a.example", "https://", "https://a.example?b"] {
+            assert!(check(issuer, "d").unwrap_err().contains("dashboard.oidc_issuer"), "{issuer}");
+        }
+        assert!(check("https://a.example", "").unwrap_err().contains("dashboard.oidc_client_id"));
     }
 }

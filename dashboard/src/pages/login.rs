@@ -7,6 +7,7 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use common::documents::session::DeviceInfo;
 use common::event::Action;
 use common::secrets::new_token;
 
@@ -18,6 +19,8 @@ use crate::app::App;
 use crate::device;
 use crate::failure::Failure;
 use crate::form::Form;
+use crate::oidc::Provider;
+use crate::query::address;
 use crate::server::Peer;
 use crate::sessions::{self, Which, csrf};
 use crate::sign_in::{SignedIn, sign_in};
@@ -38,6 +41,9 @@ struct Page {
     done: &'static str,
     /// Why it failed; empty at first.
     failed: &'static str,
+    /// The identity provider; empty where there is none.
+    provider: String,
+    provider_link: String,
 }
 
 /// `GET /login`.
@@ -56,7 +62,7 @@ pub async fn page(
 }
 
 /// The form, with a token of its own in a cookie and in the form: another site can read neither.
-fn form(
+pub(super) fn form(
     app: &App,
     headers: &HeaderMap,
     next: String,
@@ -69,8 +75,10 @@ fn form(
         Some(token) => (token, false),
         None => (new_token().map_err(anyhow::Error::from)?, true),
     };
-    let frame = Frame::new("Sign in");
-    let mut response = respond::html(&Page { frame, csrf: csrf(&token), next, email, done, failed })?;
+    let provider = app.provider.as_ref().map_or("", Provider::name).to_owned();
+    let provider_link = address("/login/oidc", (next != "/").then(|| ("next", next.clone())));
+    let (frame, csrf) = (Frame::new("Sign in"), csrf(&token));
+    let mut response = respond::html(&Page { frame, csrf, next, email, done, failed, provider, provider_link })?;
     if is_new {
         set_cookie(&mut response, app, app.page_cookie(), &token, None);
     }
@@ -94,35 +102,45 @@ pub async fn submit(
     let next = own_path(sent.exact("next"));
     let device = device::of_request(&headers, peer.map(|Extension(peer)| peer), app.is_https());
     app.limits.attempt(&device.ip_address)?;
-    match sign_in(&app, email, sent.exact("password"), device.clone()).await? {
+    let signed_in = sign_in(&app, email, sent.exact("password"), device.clone()).await?;
+    let failed = "The address or the password is wrong, or the account is locked for a while after too many attempts.";
+    finish(&app, &headers, signed_in, &device, next, email, failed).await
+}
+
+/// The answer to an attempt to sign in: the session, or the form again.
+///
+/// # Errors
+/// MongoDB does not answer.
+pub(super) async fn finish(
+    app: &App,
+    headers: &HeaderMap,
+    signed_in: SignedIn,
+    device: &DeviceInfo,
+    next: &str,
+    email: &str,
+    failed: &'static str,
+) -> Result<Response, Failure> {
+    match signed_in {
         SignedIn::Yes { user, session, token } => {
-            app.logins.happened(Action::Login, Some(user), Some(session), &device);
+            app.logins.happened(Action::Login, Some(user), Some(session), device);
             // A session that the browser had before ends: nobody can give a browser a token and wait for its owner to sign in.
-            if let Some(old) = cookie(&headers, app.session_cookie())
-                && let Some(Viewer { user, session, .. }) = sessions::viewer(&app, old).await?
+            if let Some(old) = cookie(headers, app.session_cookie())
+                && let Some(Viewer { user, session, .. }) = sessions::viewer(app, old).await?
             {
-                sessions::end(&app, user, Which::One(session)).await?;
+                sessions::end(app, user, Which::One(session)).await?;
             }
             let mut response = redirect(next);
-            set_cookie(
-                &mut response,
-                &app,
-                app.session_cookie(),
-                &token,
-                Some(app.settings.session_lifetime.as_secs()),
-            );
+            set_cookie(&mut response, app, app.session_cookie(), &token, Some(app.settings.session_lifetime.as_secs()));
             Ok(response)
         }
         SignedIn::No { user } => {
-            app.logins.happened(Action::LoginFailed, user, None, &device);
-            let failed =
-                "The address or the password is wrong, or the account is locked for a while after too many attempts.";
-            form(&app, &headers, next.to_owned(), email.to_owned(), "", failed)
+            app.logins.happened(Action::LoginFailed, user, None, device);
+            form(app, headers, next.to_owned(), email.to_owned(), "", failed)
         }
         SignedIn::Suspended { user } => {
-            app.logins.happened(Action::LoginFailed, Some(user), None, &device);
+            app.logins.happened(Action::LoginFailed, Some(user), None, device);
             let failed = "This account may not be used. Ask an administrator why.";
-            form(&app, &headers, next.to_owned(), email.to_owned(), "", failed)
+            form(app, headers, next.to_owned(), email.to_owned(), "", failed)
         }
     }
 }
@@ -146,7 +164,7 @@ pub async fn out(
 }
 
 /// Out of reach of scripts and of other sites' forms.
-fn set_cookie(response: &mut Response, app: &App, name: &str, value: &str, max_age: Option<u64>) {
+pub(super) fn set_cookie(response: &mut Response, app: &App, name: &str, value: &str, max_age: Option<u64>) {
     let age = max_age.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
     let secure = if app.is_https() { "; Secure" } else { "" };
     let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{age}{secure}");

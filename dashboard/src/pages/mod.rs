@@ -11,6 +11,7 @@ pub mod home;
 pub mod live;
 pub mod login;
 pub mod mine;
+pub mod oidc;
 pub mod openapi;
 pub mod respond;
 pub mod setting;

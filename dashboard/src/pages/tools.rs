@@ -10,6 +10,7 @@ use axum::response::Response;
 use common::day::Day;
 use common::documents::user::Plan;
 
+use super::choice::Periods;
 use super::frame::Frame;
 use super::respond;
 use crate::app::App;

@@ -29,7 +29,7 @@ impl Usage {
     pub(super) fn of(person: &Person, today: Day, language: Language) -> Self {
         let uses: BTreeMap<Day, i64> = person.days.iter().map(|day| (day.date, day.usage)).collect();
         let first = today.minus(364);
-        let of_day = |day| uses.get(&day).copied().unwrap_or(0);
+        let of_day = |day: Day| uses.get(&day).copied().unwrap_or(0);
         Self {
             limits: limits(&person.user, today, language),
             total: language.count(person.user.usage.total_count),

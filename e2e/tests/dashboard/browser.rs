@@ -48,6 +48,11 @@ impl Browser {
     pub async fn sign_in(&mut self, email: &str, password: &str) {
         let answer = self.post("/login", &[("email", email), ("password", password)], &[]).await;
         assert_eq!(answer.status, 303, "{email}: {}", answer.body);
+        self.keep(answer);
+    }
+
+    /// Keeps the cookies that an answer sets.
+    pub fn keep(&mut self, answer: Answer) {
         for set in &answer.set_cookies {
             let (name, value) = set.split(';').next().unwrap().split_once('=').unwrap();
             self.cookies.insert(name.to_owned(), value.to_owned());

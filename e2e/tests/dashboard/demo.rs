@@ -27,8 +27,12 @@ impl Stage {
 
     /// In a world with settings of its own.
     pub async fn on(world: World) -> Self {
-        let address = format!("127.0.0.1:{}", free_port().unwrap());
-        let world = world.with_env("DASHBOARD__LISTEN", &address);
+        Self::at(world, &format!("127.0.0.1:{}", free_port().unwrap())).await
+    }
+
+    /// With a dashboard at this address.
+    pub async fn at(world: World, address: &str) -> Self {
+        let world = world.with_env("DASHBOARD__LISTEN", address);
         world.run_ok("admin", &["migrate"]).await;
         world.run_ok("admin", &["seed-demo", "--users", "300", "--tools", "12"]).await;
         for role in ["user", "moderator", "admin"] {
@@ -41,7 +45,7 @@ impl Stage {
             dashboard.stderr().contains("serving pages").then_some(())
         })
         .await;
-        Self { dashboard, world, address }
+        Self { dashboard, world, address: address.to_owned() }
     }
 
     pub async fn signed_in(&self, role: &str) -> Browser {
