@@ -64,7 +64,7 @@ impl From<mongodb::error::Error> for Failure {
     fn from(error: mongodb::error::Error) -> Self {
         // A document that is not as it should be stays so: to try again does not help.
         match *error.kind {
-            ErrorKind::BsonDeserialization(_) => Self::Internal(error.into()),
+            ErrorKind::Bson(_) | ErrorKind::BsonDeserialization(_) => Self::Internal(error.into()),
             _ => Self::Database(error),
         }
     }

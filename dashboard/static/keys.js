@@ -13,7 +13,9 @@
 
   document.addEventListener("keydown", (event) => {
     if (!isOn.checked || dialog.open || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    if (event.target.closest("input, select, textarea, .scroll")) return;
+    if (event.target.closest("input, select, textarea")) return;
+    // A wide table is moved with the arrows.
+    if (event.key.startsWith("Arrow") && event.target.closest(".scroll")) return;
     if (event.key === "?") {
       event.preventDefault();
       dialog.showModal();

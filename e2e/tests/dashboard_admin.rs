@@ -113,7 +113,7 @@ async fn a_search_finds_just_the_users_that_fit_page_by_page() {
     let searches: Vec<Document> = profile.find(searches).await.unwrap().try_collect().await.unwrap();
     assert_eq!(searches.len(), 3);
     for search in searches {
-        let number = |field| search.get(field).and_then(|value| value.as_i32().map(i64::from).or(value.as_i64()));
+        let number = |field: &str| search.get(field).and_then(|value| value.as_i32().map(i64::from).or(value.as_i64()));
         let (examined, returned) = (number("docsExamined").unwrap(), number("nreturned").unwrap());
         assert!(examined <= returned + 1, "{search}");
     }

@@ -196,13 +196,18 @@ async fn who_asks_too_often_is_told_when_to_come_again() {
     let mut user = stage.signed_in("user").await;
     user.cookies.insert("x".to_owned(), "y".to_owned());
     let mut refused = None;
-    for _ in 0..1_500 {
-        let answer = user.get("/api/v1/tools?period=today").await;
-        if answer.status == 429 {
-            refused = Some(answer);
+    // Many at once: a machine with much to do is slower than the limit.
+    for _ in 0..30 {
+        let answers = futures::future::join_all((0..100).map(|_| user.get("/api/v1/tools?period=today"))).await;
+        for answer in answers {
+            match answer.status {
+                429 => refused = Some(answer),
+                status => assert_eq!(status, 200),
+            }
+        }
+        if refused.is_some() {
             break;
         }
-        assert_eq!(answer.status, 200);
     }
     let refused = refused.expect("a limit");
     assert_eq!(refused.headers["content-type"], "application/problem+json");
