@@ -68,10 +68,11 @@ pub async fn run(settings: &Settings, options: &Options) -> anyhow::Result<()> {
         );
     }
     // The copy is read where the first place is out of reach.
-    if !options.place.is_second() && !recovery.has(Step::Renaming) {
-        if save_the_rest(settings, options.to, &Catalog::read(&store).await?).await {
-            steps.done("saved the rest of the oplog");
-        }
+    if !options.place.is_second()
+        && !recovery.has(Step::Renaming)
+        && save_the_rest(settings, options.to, &Catalog::read(&store).await?).await
+    {
+        steps.done("saved the rest of the oplog");
     }
 
     if !recovery.has(Step::Restored) {

@@ -278,7 +278,7 @@ fn older(now: i64, known: &BTreeSet<i64>, turn: i64) -> (VecDeque<Range<i64>>, b
         return (missing, false);
     }
     let begin = if older.contains(&turn) { turn } else { older.start };
-    (VecDeque::from([begin..(begin + OF_MINUTE).min(older.end)]), true)
+    (std::iter::once(begin..(begin + OF_MINUTE).min(older.end)).collect(), true)
 }
 
 #[cfg(test)]
@@ -335,7 +335,10 @@ mod tests {
         let (mut known, mut turn) = (BTreeSet::new(), 0);
         read(NOW, &mut known, &mut turn, 1_000);
         let later = NOW + 10_000;
-        assert_eq!(older(later, &known, turn), (VecDeque::from([fresh(NOW).start..fresh(later).start]), false));
+        assert_eq!(
+            older(later, &known, turn),
+            (std::iter::once(fresh(NOW).start..fresh(later).start).collect(), false)
+        );
         let later = NOW + 600_000;
         let (missing, is_turn) = older(later, &known, turn);
         let slices: BTreeSet<i64> = missing.into_iter().flatten().collect();
