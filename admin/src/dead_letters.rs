@@ -17,8 +17,6 @@ mod topic;
 
 use clap::{Args, Subcommand};
 use common::settings::Settings;
-use letter::Letter;
-use rdkafka::message::OwnedMessage;
 
 /// Look at what ingest refused, and send it again
 ///
@@ -36,14 +34,6 @@ enum Command {
     List(list::Options),
     Show(show::Options),
     Replay(replay::Options),
-}
-
-/// What the subcommands read out of a letter, in one text. Whoever may write to the topic chose its bytes: `./dev fuzz` tries them.
-pub fn read_out(message: &OwnedMessage) -> String {
-    let letter = Letter::read(message);
-    let times = (letter.arrived_at(), letter.sent_at());
-    let (event, attributes) = (letter.event().map(|event| event.id.len()), letter.attributes());
-    format!("{} {} {times:?} {event:?} {attributes:?} {:?}", letter.reason(), letter.why(), letter.trace_id())
 }
 
 /// Runs the subcommand.

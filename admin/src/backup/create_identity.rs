@@ -1,8 +1,5 @@
 //! `admin backup create-identity`.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -11,6 +8,8 @@ use clap::Args;
 use common::print_line;
 use common::terminal;
 use serde_json::json;
+
+use crate::closed;
 
 /// Make the key pair of the backups
 ///
@@ -46,12 +45,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         std::fs::write(out, format!("{recipient}\n"))
             .with_context(|| format!("{} cannot be written", out.display()))?;
     }
-    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&options.out);
-    let mut opened = opened.with_context(|| format!("{file} cannot be made: name a file that does not exist"))?;
-    opened
-        .write_all(identity.file_text()?.as_bytes())
-        .and_then(|()| opened.sync_all())
-        .with_context(|| format!("{file} cannot be written"))?;
+    closed::write(&options.out, identity.file_text()?.as_bytes())?;
     if options.json {
         return terminal::print_json(&json!({ "file": options.out, "recipient": recipient }));
     }

@@ -9,6 +9,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::documents::session::DeviceInfo;
 use common::mongo;
 use common::secrets::new_token;
 
@@ -34,9 +35,7 @@ pub async fn begin(
     peer: Option<Extension<Peer>>,
     RawQuery(text): RawQuery,
 ) -> Result<Response, Failure> {
-    let provider = provider(&app)?;
-    let device = device::of_request(&headers, peer.map(|Extension(peer)| peer), app.is_https());
-    app.limits.attempt(&device.ip_address)?;
+    let (provider, _) = attempt(&app, &headers, peer)?;
     let text = text.unwrap_or_default();
     let next = form_urlencoded::parse(text.as_bytes()).find(|(name, _)| name == "next");
     let next = next.map_or_else(|| "/".to_owned(), |(_, next)| own_path(&next).to_owned());
@@ -62,9 +61,7 @@ pub async fn end(
     peer: Option<Extension<Peer>>,
     RawQuery(text): RawQuery,
 ) -> Result<Response, Failure> {
-    let provider = provider(&app)?;
-    let device = device::of_request(&headers, peer.map(|Extension(peer)| peer), app.is_https());
-    app.limits.attempt(&device.ip_address)?;
+    let (provider, device) = attempt(&app, &headers, peer)?;
     let kept = cookie(&headers, app.attempt_cookie()).and_then(|kept| kept.split_once('.'));
     let Some((token, next)) = kept else {
         let error = anyhow::anyhow!("the browser began no attempt, or began it over {PATIENCE} s ago");
@@ -90,8 +87,17 @@ pub async fn end(
     Ok(response)
 }
 
-fn provider(app: &App) -> Result<&Provider, Failure> {
-    app.provider.as_ref().ok_or_else(|| Failure::NotFound("there is no identity provider here".to_owned()))
+/// The provider, and who asks; an attempt is counted.
+fn attempt<'a>(
+    app: &'a App,
+    headers: &HeaderMap,
+    peer: Option<Extension<Peer>>,
+) -> Result<(&'a Provider, DeviceInfo), Failure> {
+    let provider = app.provider.as_ref();
+    let provider = provider.ok_or_else(|| Failure::NotFound("there is no identity provider here".to_owned()))?;
+    let device = device::of_request(headers, peer.map(|Extension(peer)| peer), app.is_https());
+    app.limits.attempt(&device.ip_address)?;
+    Ok((provider, device))
 }
 
 /// The page to sign in, again; the log says why.
